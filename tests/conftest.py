@@ -1,0 +1,59 @@
+"""What every test may ask for: real services, started once a run and only when a test needs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import connections
+
+from alphaq_portal import env as portal_env
+from alphaq_portal.children import stop_all
+from alphaq_portal.embedded import Postgres, Valkey, private_dir
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[dict[str, str]]:
+    """DATABASE_URL and REDIS_URL of real services: the given ones, else embedded ones of this run."""
+    given = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL") if os.environ.get(name)}
+    # As root, Postgres runs as another account and must be able to reach its folder.
+    folder = Path(tempfile.mkdtemp(prefix="aq-test-"))
+    folder.chmod(0o711)
+    run = folder / "run"
+    private_dir(run)
+    children, urls = [], dict(given)
+    try:
+        if "DATABASE_URL" not in given:
+            postgres = Postgres(folder, run)
+            children.append(postgres.start(say=lambda _: None))
+            urls["DATABASE_URL"] = postgres.url()
+        if "REDIS_URL" not in given:
+            valkey = Valkey(folder, run)
+            children.append(valkey.start())
+            urls["REDIS_URL"] = valkey.url()
+        yield urls
+    finally:
+        connections.close_all()
+        stop_all(children)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(services: dict[str, str]) -> None:
+    """Point Django at the services before the test database is made."""
+    env = portal_env.read({**os.environ, **services})
+    database = settings._wrapped.DATABASES["default"]
+    database.update(
+        NAME=env.database.name, USER=env.database.user, PASSWORD=env.database.password, HOST=env.database.host,
+        PORT=env.database.port,
+    )  # fmt: skip
+    connections["default"].settings_dict.update(database)
+    settings.REDIS_URL = env.redis.url
+    settings.CACHES["default"]["LOCATION"] = env.redis.url
