@@ -1,0 +1,119 @@
+"""Alerts and what happened to them."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from alerts.models.rules import Rule, Severity, Threshold
+
+
+class Alert(models.Model):
+    """One label set of a rule from the moment it became pending to its end; after the end it is history."""
+
+    class State(models.TextChoices):
+        """Where the alert is in its life."""
+
+        PENDING = "pending", "pending"
+        FIRING = "firing", "firing"
+        RESOLVED = "resolved", "resolved"
+
+    class Source(models.TextChoices):
+        """Who decided that it fires."""
+
+        RULE = "rule", "a rule of ours"
+        API = "api", "posted to the API"
+
+    rule = models.ForeignKey(Rule, on_delete=models.SET_NULL, null=True, blank=True, related_name="alerts")
+    source = models.CharField(max_length=5, choices=Source, default=Source.RULE)
+    name = models.CharField(max_length=200)
+    fingerprint = models.CharField(max_length=16)  # Alertmanager's FNV-1a of the labels, 16 hex digits
+    labels = models.JSONField()
+    annotations = models.JSONField(default=dict)
+    state = models.CharField(max_length=10, choices=State)
+    severity = models.CharField(max_length=50, choices=Severity, blank=True)
+    active_since = models.DateTimeField()
+    fired_at = models.DateTimeField(null=True, blank=True)
+    keep_firing_since = models.DateTimeField(null=True, blank=True)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+    ends_at = models.DateTimeField(null=True, blank=True)  # posted alerts: when they end by themselves
+    is_timeout = models.BooleanField(default=False)  # ends_at is resolve_timeout, not what the sender said
+    no_data_since = models.DateTimeField(null=True, blank=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+    value = models.FloatField(null=True, blank=True)  # at the last change of state; the series ALERTS_VALUE has all
+    limit_value = models.FloatField(null=True, blank=True)
+    threshold = models.ForeignKey(Threshold, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    resolve_reason = models.CharField(max_length=20, blank=True)
+    rule_revision = models.PositiveIntegerField(default=0)
+    generator_url = models.CharField(max_length=2000, blank=True)
+    is_shadow = models.BooleanField(default=False)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    snoozed_until = models.DateTimeField(null=True, blank=True)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["state", "-fired_at"], name="alert_state_fired"),  # serves: firing now; the list
+            models.Index(fields=["rule", "-id"], name="alert_rule_newest"),  # serves: history of a rule
+            models.Index(fields=["fingerprint"], name="alert_fingerprint"),  # serves: posted again, API look-ups
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["rule", "fingerprint"],
+                condition=models.Q(state__in=["pending", "firing"]),
+                name="alert_active_once_a_rule",
+            ),
+            models.UniqueConstraint(
+                fields=["fingerprint"],
+                condition=models.Q(state__in=["pending", "firing"], source="api"),
+                name="alert_active_once_posted",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.state})"
+
+
+class Event(models.Model):
+    """One thing that happened to an alert or a rule, with its reason in words; never changed afterwards."""
+
+    class Kind(models.TextChoices):
+        """What happened."""
+
+        PENDING = "pending", "became pending"
+        FIRING = "firing", "fired"
+        RESOLVED = "resolved", "resolved"
+        DROPPED = "dropped", "ended while pending"
+        KEEP_FIRING = "keep_firing", "keeps firing"
+        NO_DATA = "no_data", "no data"
+        DATA_BACK = "data_back", "data is back"
+        CHANGED = "changed", "changed"
+        NOTIFIED = "notified", "told"
+        NOT_NOTIFIED = "not_notified", "not told"
+        FAILED = "failed", "telling failed"
+        ACKNOWLEDGED = "acknowledged", "acknowledged"
+        UNACKNOWLEDGED = "unacknowledged", "acknowledgement withdrawn"
+        SNOOZED = "snoozed", "snoozed"
+        SILENCED = "silenced", "silenced"
+        NOTE = "note", "note"
+        EXPIRED = "expired", "threshold expired"
+
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, null=True, blank=True, related_name="events")
+    rule = models.ForeignKey(Rule, on_delete=models.SET_NULL, null=True, blank=True, related_name="events")
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=20, choices=Kind)
+    reason = models.TextField(blank=True)
+    value = models.FloatField(null=True, blank=True)
+    limit_value = models.FloatField(null=True, blank=True)
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        indexes = [models.Index(fields=["rule", "-at"], name="event_rule_newest")]  # serves: timeline of a rule
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.kind}"
