@@ -1,4 +1,7 @@
-"""The project as an app: carries management commands and start-up checks."""
+"""The project as an app: carries management commands and makes the Celery app known to every process."""
+
+import importlib
+import importlib.util
 
 from django.apps import AppConfig
 
@@ -7,3 +10,8 @@ class PortalConfig(AppConfig):
     """Composition of the portal."""
 
     name = "alphaq_portal"
+
+    def ready(self) -> None:
+        """Load the Celery app, so that tasks are sent to our broker from web processes and commands too."""
+        if importlib.util.find_spec("monitoring.bootstep"):  # TEMPORARY
+            importlib.import_module("alphaq_portal.celery")

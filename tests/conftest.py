@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.db import connections
 
+from alphaq_portal import embedded
 from alphaq_portal import env as portal_env
 from alphaq_portal.children import stop_all
 from alphaq_portal.embedded import Postgres, Valkey, private_dir
@@ -48,12 +48,4 @@ def services() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(services: dict[str, str]) -> None:
     """Point Django at the services before the test database is made."""
-    env = portal_env.read({**os.environ, **services})
-    database = settings._wrapped.DATABASES["default"]
-    database.update(
-        NAME=env.database.name, USER=env.database.user, PASSWORD=env.database.password, HOST=env.database.host,
-        PORT=env.database.port,
-    )  # fmt: skip
-    connections["default"].settings_dict.update(database)
-    settings.REDIS_URL = env.redis.url
-    settings.CACHES["default"]["LOCATION"] = env.redis.url
+    embedded.use(portal_env.read({**os.environ, **services}))

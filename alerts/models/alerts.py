@@ -109,7 +109,9 @@ class Event(models.Model):
     reason = models.TextField(blank=True)
     value = models.FloatField(null=True, blank=True)
     limit_value = models.FloatField(null=True, blank=True)
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
 
     class Meta:
         ordering = ["-at", "-id"]

@@ -24,7 +24,9 @@ def to_seconds(value: Any) -> float | None:
     try:
         return parse_duration(str(value))
     except ValueError as error:
-        raise ValidationError(f"{value!r} is not a duration: {error}. Write 30s, 5m or 1h30m.", code="duration") from error
+        raise ValidationError(
+            f"{value!r} is not a duration: {error}. Write 30s, 5m or 1h30m.", code="duration"
+        ) from error
 
 
 class DurationFormField(forms.CharField):

@@ -126,7 +126,9 @@ class Notification(models.Model):
             models.Index(
                 fields=["lease_until"], condition=models.Q(state="sending"), name="notification_lease"
             ),  # serves: sends whose worker died
-            models.Index(fields=["group_key", "integration", "-id"], name="notification_order"),  # serves: order a group
+            models.Index(
+                fields=["group_key", "integration", "-id"], name="notification_order"
+            ),  # serves: order a group
             models.Index(fields=["state", "-id"], name="notification_state"),  # serves: dead letters, the list
         ]
 

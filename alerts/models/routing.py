@@ -36,6 +36,14 @@ class Receiver(models.Model):
     """A name that routes point to; it tells through each of its ways out."""
 
     name = models.CharField(max_length=200, unique=True)
+    fallback = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Told instead when a message here is given up.",
+    )
     managed_by = models.CharField(max_length=200, blank=True)
     history = HistoricalRecords()
 
@@ -147,8 +155,12 @@ class Route(models.Model):
     receiver = models.ForeignKey(Receiver, on_delete=models.PROTECT, null=True, blank=True, related_name="routes")
     group_by = models.JSONField(null=True, blank=True, validators=[clean_group_by])
     group_wait_seconds = DurationField("group wait", null=True, blank=True)
-    group_interval_seconds = DurationField("group interval", null=True, blank=True, validators=[MinValueValidator(0.001)])
-    repeat_interval_seconds = DurationField("repeat interval", null=True, blank=True, validators=[MinValueValidator(0.001)])
+    group_interval_seconds = DurationField(
+        "group interval", null=True, blank=True, validators=[MinValueValidator(0.001)]
+    )
+    repeat_interval_seconds = DurationField(
+        "repeat interval", null=True, blank=True, validators=[MinValueValidator(0.001)]
+    )
     goes_on = models.BooleanField("continue", default=False, help_text="Try the following siblings as well.")
     mute_intervals = models.ManyToManyField(TimeInterval, blank=True, related_name="+")
     active_intervals = models.ManyToManyField(TimeInterval, blank=True, related_name="+")

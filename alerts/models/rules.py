@@ -24,7 +24,9 @@ class RuleGroup(models.Model):
     """Rules evaluated together, in order, at one interval and with one timestamp."""
 
     name = models.CharField(max_length=200)
-    interval_seconds = DurationField("interval", default=15, validators=[MinValueValidator(1), MaxValueValidator(86400)])
+    interval_seconds = DurationField(
+        "interval", default=15, validators=[MinValueValidator(1), MaxValueValidator(86400)]
+    )
     limit = models.PositiveIntegerField(default=0, help_text="Most alerts one rule may raise; 0 is no limit.")
     is_enabled = models.BooleanField("enabled", default=True)
     managed_by = models.CharField(max_length=200, blank=True, help_text="The file that owns this group; empty: staff.")
@@ -120,6 +122,12 @@ class Rule(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def save(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
+        """Save and count the revision that each alert is stamped with."""
+        if self.pk and not kwargs.get("update_fields"):
+            self.revision += 1
+        super().save(*args, **kwargs)
+
     def clean(self) -> None:
         """Refuse what could never work: see alerts.models.validate; raises ValidationError by field."""
         problems: dict[str, list[str]] = {}
@@ -135,12 +143,6 @@ class Rule(models.Model):
                 problems.setdefault(field, []).extend(messages)
         if problems:
             raise ValidationError(problems)
-
-    def save(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
-        """Save and count the revision that each alert is stamped with."""
-        if self.pk and not kwargs.get("update_fields"):
-            self.revision += 1
-        super().save(*args, **kwargs)
 
 
 class RuleStatus(models.Model):
@@ -191,7 +193,10 @@ class Threshold(models.Model):
     recover_value = models.FloatField("recover at", null=True, blank=True, help_text="Resolves only beyond this value.")
     hold_seconds = DurationField("for", null=True, blank=True, help_text="Empty: as the rule says.")
     selector = models.CharField(
-        "applies to", max_length=1000, blank=True, help_text='PromQL matchers such as {model_name="ranker"}; empty: all.'
+        "applies to",
+        max_length=1000,
+        blank=True,
+        help_text='PromQL matchers such as {model_name="ranker"}; empty: all.',
     )
     priority = models.IntegerField(default=0, help_text="The highest priority wins, then the most exact selector.")
     reason = models.CharField(max_length=500, blank=True, help_text="Required when it applies to some series only.")

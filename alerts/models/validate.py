@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 
-from alerts.engine import template
+try:
+    from alerts.engine import template
+except ImportError:  # TEMPORARY
+    template = None
 from monitoring import promql
 
 if TYPE_CHECKING:

@@ -1,0 +1,29 @@
+"""How gunicorn serves the portal; read as its configuration file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from prometheus_client import multiprocess
+
+bind = (
+    f"[{settings.ENV.bind}]:{settings.ENV.port}"
+    if ":" in settings.ENV.bind
+    else (f"{settings.ENV.bind}:{settings.ENV.port}")
+)
+workers = settings.ENV.web_workers
+worker_class = "gthread"
+threads = 8
+timeout = 60
+graceful_timeout = 10
+keepalive = 30
+accesslog = None  # RequestLogMiddleware writes the one line a request
+errorlog = "-"
+loglevel = "warning"
+control_socket_disable = True
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget the gauges of a web process that ended."""
+    multiprocess.mark_process_dead(worker.pid)

@@ -1,0 +1,290 @@
+"""One run of the portal: takes the lock, starts the children, watches them, and leaves nothing behind.
+
+Hides: order of start and stop, restart policy, log files, and how a hard kill is recovered from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from logging import LogRecord
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import FrameType
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.db.utils import OperationalError
+
+from alphaq_portal import bootstrap, children, embedded
+from alphaq_portal import env as portal_env
+from alphaq_portal.children import Child
+
+LOG_BYTES, LOG_FILES = 10_240_000, 10
+READY_PATIENCE_SECONDS = 60
+# A child that dies more often than this within a minute will not get better by being started again.
+DEATHS_A_MINUTE = 5
+PLAIN_LEVELS = ("error", "critical")
+
+
+class RunError(Exception):
+    """The portal cannot start or go on; the text says what to change."""
+
+
+class _Stop(Exception):
+    """Somebody asked us to stop."""
+
+
+class _Logs:
+    """Writes each child's lines to its own rotating file, and problems to the screen."""
+
+    def __init__(self, folder: Path, write: Callable[[str], object], show_all: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._write, self._show_all = folder, write, show_all
+        self._files: dict[str, RotatingFileHandler] = {}
+
+    def __call__(self, name: str, line: str) -> None:
+        if name not in self._files:
+            self._files[name] = RotatingFileHandler(
+                self.folder / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
+            )
+        self._files[name].emit(LogRecord(name, 20, "", 0, line, None, None))
+        if self._show_all or self._is_problem(line):
+            self._write(f"  {name} | {line}")
+
+    @staticmethod
+    def _is_problem(line: str) -> bool:
+        if not line.startswith("{"):
+            return False
+        try:
+            return json.loads(line).get("level") in PLAIN_LEVELS
+        except ValueError:
+            return False
+
+
+class PortalRun:
+    """The children of one data folder, from start to stop."""
+
+    def __init__(self, write: Callable[[str], object], show_logs: bool = False) -> None:
+        self.env = settings.ENV
+        self._write = write
+        self._started = time.monotonic()
+        self._logs: _Logs | None = None
+        self._show_logs = show_logs
+        self._services: list[tuple[Callable[[], Child], Child]] = []
+        self._workers: list[tuple[Callable[[], Child], Child]] = []
+        self._deaths: dict[str, list[float]] = {}
+        self._book = self.env.data_dir / "children.json"
+
+    def say(self, text: str) -> None:
+        """Tell the person at the terminal how far we are."""
+        self._write(f"[{time.monotonic() - self._started:5.1f} s] {text}")
+
+    def until_stopped(self) -> None:
+        """Start everything, supervise until a signal, stop everything; raises RunError."""
+        self._check_port()
+        with self._locked(), self._signals():
+            self._logs = _Logs(self.env.data_dir / "logs", self._write, self._show_logs)
+            try:
+                self._start()
+                self._supervise()
+            except _Stop:
+                self.say("stopping")
+            except embedded.EmbeddedError as error:
+                raise RunError(str(error)) from error
+            finally:
+                self._stop()
+
+    # --- before the start
+
+    def _check_port(self) -> None:
+        family = socket.AF_INET6 if ":" in self.env.bind else socket.AF_INET
+        with contextlib.closing(socket.socket(family)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.env.bind, self.env.port))
+            except OSError as error:
+                raise RunError(
+                    f"Port {self.env.port} on {self.env.bind} cannot be used ({error.strerror}). "
+                    f"Stop what uses it, or choose another: ALPHAQ_PORT={self.env.port + 1}"
+                ) from None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock: TextIOWrapper | None = None
+        try:
+            self.env.data_dir.mkdir(parents=True, exist_ok=True)
+            embedded.private_dir(self.env.run_dir)
+            lock = (self.env.data_dir / "up.lock").open("w")
+        except OSError as error:
+            raise RunError(
+                f"The data folder {self.env.data_dir} cannot be written ({error.strerror}). "
+                "Make it yours, or choose another with ALPHAQ_DATA_DIR."
+            ) from None
+        except embedded.EmbeddedError as error:
+            raise RunError(str(error)) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"A portal is already running on {self.env.data_dir}; stop it first.") from None
+            yield
+            (self.env.data_dir / "up.lock").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        asked = False
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            nonlocal asked
+            if not asked:  # a second Ctrl-C must not break off the tidy stop
+                asked = True
+                raise _Stop
+
+        watched = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        before = {number: signal.signal(number, stop) for number in watched}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # --- start
+
+    def _start(self) -> None:
+        children.reap_leftovers(self._book, self.say)
+        key_file = self.env.data_dir / "secret.key"
+        if not key_file.exists():
+            embedded.write_secret(key_file, self.env.secret_key)
+        os.environ["ALPHAQ_DATA_DIR"] = str(self.env.data_dir)
+        self._start_services()
+        self._prepare_database()
+        self._start_workers()
+        self._wait_ready()
+
+    def _start_services(self) -> None:
+        if self.env.database.embedded:
+            postgres = embedded.Postgres(self.env.data_dir, self.env.run_dir)
+            self._add(self._services, lambda: postgres.start(self.say, self._logs))
+            os.environ["DATABASE_URL"] = postgres.url()
+            self.say("Postgres is up")
+        if self.env.redis.embedded:
+            valkey = embedded.Valkey(self.env.data_dir, self.env.run_dir)
+            self._add(self._services, lambda: valkey.start(self._logs))
+            os.environ["REDIS_URL"] = valkey.url()
+            self.say("Valkey is up")
+        embedded.use(portal_env.read())
+
+    def _prepare_database(self) -> None:
+        try:
+            call_command("migrate", verbosity=0, interactive=False)
+        except OperationalError as error:
+            raise RunError(f"The database does not answer; check DATABASE_URL.\n  {str(error).strip()}") from None
+        first_admin = bootstrap.prepare(self.env.data_dir, datetime.now(UTC))
+        connections.close_all()
+        self.say("the database is ready")
+        if first_admin:
+            self._write("")
+            self._write(f"  Sign in as {first_admin.name} with the password {first_admin.password}")
+            self._write(f"  (shown once; kept in {first_admin.password_file})")
+            self._write("")
+
+    def _start_workers(self) -> None:
+        metrics_dir = self.env.run_dir / "metrics"
+        shutil.rmtree(metrics_dir, ignore_errors=True)  # files of dead processes would be counted again
+        metrics_dir.mkdir()
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)
+        os.environ.setdefault("C_FORCE_ROOT", "1")  # as root Celery refuses pickle, which we do not use
+        python = [sys.executable, "-m"]
+        celery = [*python, "celery", "-A", "alphaq_portal"]
+        schedule = str(self.env.run_dir / "beat")
+        for name, argv, grace in (
+            ("web", [*python, "gunicorn", "-c", "python:alphaq_portal.gunicorn", "alphaq_portal.wsgi"], 15),
+            ("worker", [*celery, "worker", "-Q", "portal,deliver,ingest", "-c", "3", "-n", "worker@%h", "-l", "INFO",
+                        "--without-gossip", "--without-mingle"], 20),
+            ("beat", [*celery, "beat", "-s", schedule, "--pidfile=", "-l", "WARNING"], 10),
+        ):  # fmt: skip
+            self._add(self._workers, self._maker(name, argv, grace))
+        children.remember(self._book, [child for _, child in self._services + self._workers])
+
+    def _maker(self, name: str, argv: list[str], grace: float) -> Callable[[], Child]:
+        return lambda: Child(name, argv, grace_seconds=grace, say=self._logs, cwd=portal_env.BASE_DIR)
+
+    @staticmethod
+    def _add(place: list[tuple[Callable[[], Child], Child]], make: Callable[[], Child]) -> None:
+        place.append((make, make()))
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_PATIENCE_SECONDS
+        answer = "no answer"
+        while time.monotonic() < deadline:
+            self._restart_the_dead()
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status, answer = self._ask_ready()
+                if status == 200:
+                    address = self.env.external_url
+                    self.say(f"ready: {address}   (Ctrl-C stops everything)")
+                    return
+            time.sleep(0.1)
+        raise RunError(f"Not ready after {READY_PATIENCE_SECONDS} s; /ready says: {answer}\n{self._tails()}")
+
+    def _ask_ready(self) -> tuple[int, str]:
+        host = "127.0.0.1" if self.env.bind in ("0.0.0.0", "::") else self.env.bind  # noqa: S104  (compared, not bound)
+        connection = http.client.HTTPConnection(host, self.env.port, timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", "/ready", headers={"Host": "localhost"})
+            response = connection.getresponse()
+            return response.status, response.read().decode("utf-8", "replace")
+
+    # --- supervise
+
+    def _supervise(self) -> None:
+        while True:
+            self._restart_the_dead()
+            time.sleep(0.3)
+
+    def _restart_the_dead(self) -> None:
+        for place in (self._services, self._workers):
+            for index, (make, child) in enumerate(place):
+                if child.exit_code is None:
+                    continue
+                self._note_death(child)
+                place[index] = (make, make())
+                children.remember(self._book, [one for _, one in self._services + self._workers])
+
+    def _note_death(self, child: Child) -> None:
+        """Say that a child died and wait a little longer each time; raises RunError when it dies too often."""
+        now = time.monotonic()
+        deaths = [moment for moment in self._deaths.get(child.name, []) if now - moment < 60]
+        self._deaths[child.name] = [*deaths, now]
+        self.say(f"{child.name} ended with status {child.exit_code}; starting it again")
+        if len(deaths) >= DEATHS_A_MINUTE:
+            raise RunError(f"{child.name} does not stay up. Its last lines:\n{child.tail()}")
+        time.sleep(min(0.2 * 2 ** len(deaths), 5))
+
+    def _tails(self) -> str:
+        return "\n".join(f"  {child.name}:\n{child.tail(6)}" for _, child in self._workers)
+
+    # --- stop
+
+    def _stop(self) -> None:
+        children.stop_all([child for _, child in self._workers])
+        connections.close_all()
+        children.stop_all([child for _, child in reversed(self._services)])
+        self._book.unlink(missing_ok=True)
+        for name in ("redis.sock", "beat"):
+            (self.env.run_dir / name).unlink(missing_ok=True)
+        shutil.rmtree(self.env.run_dir / "metrics", ignore_errors=True)
+        self.say("stopped")

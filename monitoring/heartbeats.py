@@ -1,0 +1,40 @@
+"""Who is alive: each long-running process writes the time of its last sign of life into Redis."""
+
+from __future__ import annotations
+
+import redis
+import structlog
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+log = structlog.get_logger(__name__)
+KEPT_SECONDS = 3600
+PREFIX = "alphaq:alive:"
+
+
+def connect(timeout_seconds: float = 1) -> redis.Redis:
+    """A client that answers or fails quickly: no retries."""
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def beat(kind: str, name: str, at_seconds: float) -> None:
+    """Write that `kind`/`name` lived at `at_seconds` (epoch). A lost Redis is logged, never raised."""
+    try:
+        with connect() as client:
+            client.hset(PREFIX + kind, name, at_seconds)
+            client.expire(PREFIX + kind, KEPT_SECONDS)
+    except redis.RedisError as error:
+        log.warning("heartbeat_not_written", kind=kind, name=name, error=str(error))
+
+
+def last_beats(kind: str) -> dict[str, float]:
+    """Name → epoch seconds of its last sign of life; raises redis.RedisError."""
+    with connect() as client:
+        rows = client.hgetall(PREFIX + kind)
+    return {name.decode(): float(value) for name, value in rows.items()}  # type: ignore[union-attr]
