@@ -1,0 +1,130 @@
+"""Small words of messages: numbers with units, spans of time, texts cut to fit and made harmless."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+
+_SPANS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_THOUSANDS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+# Bytes that are no text, and marks that turn the direction of reading round, so that a label can lie about itself.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_MASS_MENTION = re.compile(r"@(?=(?:here|channel|everyone|group)\b)", re.IGNORECASE)
+
+
+def quantity(value: float | None, unit: str = "") -> str:
+    """`value` for people: bytes in KiB and up, seconds in ms to days, ratio (0 to 1) and percent with %."""
+    if value is None:
+        return "no value"
+    if math.isnan(value) or math.isinf(value):
+        return "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf")
+    if unit == "bytes":
+        return _bytes(value)
+    if unit == "seconds":
+        return _seconds(value)
+    if unit in ("ratio", "percent"):
+        return f"{_digits(value * 100 if unit == 'ratio' else value)} %"
+    for size, letter in _THOUSANDS if abs(value) >= 1e5 else ():
+        if abs(value) >= size:
+            return f"{_digits(value / size)} {letter}{unit}".rstrip()
+    return f"{_digits(value)} {unit}".rstrip()
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units, such as "2 h 5 min"; below a second "0 s"."""
+    left = max(0, int(seconds))
+    for (size, word), (small, small_word) in pairwise(_SPANS):
+        if left >= size:
+            count, rest = divmod(left, size)
+            return f"{count} {word} {rest // small} {small_word}" if rest >= small else f"{count} {word}"
+    return f"{left} s"
+
+
+def moment(at: datetime) -> str:
+    """A time as "2026-11-22 08:41 UTC"."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def rfc3339(at: datetime | None) -> str:
+    """A time as Go writes it to JSON, in UTC; None is Go's zero time, which stands for "has not ended"."""
+    if at is None:
+        return "0001-01-01T00:00:00Z"
+    text = at.astimezone(UTC).replace(tzinfo=None).isoformat()
+    return (text.rstrip("0") if "." in text else text) + "Z"
+
+
+def clean(text: str) -> str:
+    """`text` without control characters, direction marks, halves of surrogate pairs, and mass mentions that work."""
+    text = _SURROGATE.sub("\ufffd", _UNPRINTABLE.sub(" ", text.replace("\r\n", "\n")))
+    return _MASS_MENTION.sub("＠", text)
+
+
+def one_line(text: str) -> str:
+    """`text` cleaned and on one line, runs of white space made one blank."""
+    return " ".join(clean(text).split())
+
+
+def width(text: str) -> int:
+    """How long Slack counts `text`: in UTF-16 units, as its JavaScript does, so that an emoji counts twice."""
+    return len(text) + sum(1 for char in text if ord(char) > 0xFFFF)
+
+
+def cut(text: str, limit: int) -> str:
+    """`text` within `limit` as `width` counts, the cut shown by an ellipsis."""
+    if len(text) * 2 <= limit or width(text) <= limit:
+        return text
+    used, end = 1, 0  # the ellipsis
+    for char in text:
+        used += 2 if ord(char) > 0xFFFF else 1
+        if used > limit:
+            break
+        end += 1
+    return text[:end].rstrip() + "…"
+
+
+def more(count: int, noun: str = "") -> str:
+    """The words for what was left out, such as "+ 285 more"."""
+    return f"+ {count} more{' ' + noun if noun else ''}"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as "1 alert" or "3 alerts"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def safe_url(url: str) -> str:
+    """`url` if it is one a reader may be sent to and Slack takes (http or https, 3,000 characters), else ""."""
+    fits = len(url) <= 3000 and url.startswith(("http://", "https://")) and url.isprintable() and " " not in url
+    return url if fits and not set(url) & set('<>"|') else ""
+
+
+def join_shown(parts: Sequence[str], separator: str = " · ") -> str:
+    """The parts that are not empty, joined."""
+    return separator.join(part for part in parts if part)
+
+
+def _digits(value: float) -> str:
+    """Four significant digits at most, without an exponent for everyday sizes."""
+    text = f"{value:.4g}"
+    return f"{value:.0f}" if "e" in text and abs(value) < 1e15 and abs(value) >= 1 else text
+
+
+def _bytes(value: float) -> str:
+    size, unit = abs(value), 0
+    while size >= 1024 and unit < len(_BINARY) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{'-' if value < 0 else ''}{_digits(size)} {_BINARY[unit]}"
+
+
+def _seconds(value: float) -> str:
+    size = abs(value)
+    if size >= 120:
+        return f"{'-' if value < 0 else ''}{span(size)}"
+    if size >= 1 or size == 0:
+        return f"{_digits(value)} s"
+    return f"{_digits(value * 1e3)} ms" if size >= 1e-3 else f"{_digits(value * 1e6)} µs"

@@ -1,0 +1,81 @@
+"""What is suspicious about a tree of routes that would work: nodes nobody reaches, names that nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from alerts.engine.routing import Route, Tree
+from monitoring.promql import Matcher
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFinding:
+    """One remark about a route; `level` is "error" when the tree must not be saved, else "warning"."""
+
+    route_id: int
+    code: str
+    level: str
+    message: str
+
+
+def lint_routes(
+    tree: Tree, receivers: Collection[str], intervals: Collection[str] = (), idle_receivers: Collection[str] = ()
+) -> list[RouteFinding]:
+    """Remarks about `tree`, given the names that exist; `idle_receivers` are those without any way out."""
+    findings: list[RouteFinding] = []
+    for route in tree.routes():
+        findings += _names(route, set(receivers), set(intervals), set(idle_receivers))
+        findings += _shadowed(route)
+    findings += _contradictions(tree.root, ())
+    return findings
+
+
+def _names(route: Route, receivers: set[str], intervals: set[str], idle: set[str]) -> Iterator[RouteFinding]:
+    if route.receiver not in receivers:
+        yield RouteFinding(
+            route.id, "unknown-receiver", "error", f"{route.title} sends to {route.receiver!r}, which does not exist"
+        )
+    elif route.receiver in idle:
+        yield RouteFinding(
+            route.id, "idle-receiver", "warning", f"{route.title} sends to {route.receiver}, which has no channel"
+        )
+    for name in (*route.active_intervals, *route.mute_intervals):
+        if name not in intervals:
+            yield RouteFinding(
+                route.id, "unknown-interval", "error", f"{route.title} names the unknown time interval {name!r}"
+            )
+
+
+def _shadowed(route: Route) -> Iterator[RouteFinding]:
+    """Children that an earlier sibling without continue always takes away: its matchers are a part of theirs."""
+    for position, child in enumerate(route.children):
+        for earlier in route.children[:position]:
+            if not earlier.continues and set(earlier.matchers) <= set(child.matchers):
+                message = f"{child.title} is never reached: {earlier.title} before it takes the same alerts"
+                yield RouteFinding(child.id, "unreachable", "warning", f"{message} and does not continue")
+                break
+
+
+def _contradictions(route: Route, above: tuple[Matcher, ...]) -> Iterator[RouteFinding]:
+    """Routes whose own and inherited matchers can never hold together."""
+    path = (*above, *route.matchers)
+    clash = _clash(path)
+    if clash:
+        yield RouteFinding(route.id, "unreachable", "warning", f"{route.title} is never reached: {clash}")
+        return
+    for child in route.children:
+        yield from _contradictions(child, path)
+
+
+def _clash(matchers: tuple[Matcher, ...]) -> str:
+    """Why no label set can satisfy `matchers`, as far as equality shows it; "" when one may."""
+    wanted: dict[str, Matcher] = {}
+    for matcher in matchers:
+        if matcher.op == "=" and wanted.setdefault(matcher.name, matcher).value != matcher.value:
+            return f"{wanted[matcher.name]} and {matcher} cannot both hold"
+    for matcher in matchers:
+        fixed = wanted.get(matcher.name)
+        if fixed is not None and not matcher.matches(fixed.value):
+            return f"{fixed} and {matcher} cannot both hold"
+    return ""
