@@ -11,13 +11,16 @@ from alerts.models.routing import Integration, Receiver, Route
 class Group(models.Model):
     """Alerts told together: one route and one set of values of its group_by labels."""
 
-    route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="groups")
-    receiver = models.ForeignKey(Receiver, on_delete=models.PROTECT, null=True, related_name="groups")
+    # No route: the built-in root, which takes every alert while nobody has made a tree.
+    route = models.ForeignKey(Route, on_delete=models.CASCADE, null=True, related_name="groups")
+    receiver = models.ForeignKey(Receiver, on_delete=models.SET_NULL, null=True, related_name="groups")
     key = models.CharField(max_length=64)  # sha256 of route id and group labels
     labels = models.JSONField(default=dict)
     created_at = models.DateTimeField()
     first_flush_at = models.DateTimeField(null=True, blank=True)
     next_flush_at = models.DateTimeField()
+    last_flush_at = models.DateTimeField(null=True, blank=True)
+    last_reason = models.TextField(blank=True)  # what the last flush told or did not tell, in words
     missed_flushes = models.PositiveIntegerField(default=0)
     alerts = models.ManyToManyField(Alert, through="GroupAlert", related_name="groups")
 
@@ -35,6 +38,7 @@ class GroupAlert(models.Model):
     group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="members")
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="memberships")
     joined_at = models.DateTimeField()
+    muted_reason = models.TextField(blank=True)  # why the last flush left it out; empty when it spoke of it
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["group", "alert"], name="groupalert_once")]
@@ -52,8 +56,10 @@ class NotifyLog(models.Model):
     told_at = models.DateTimeField()  # of the last message that notifies (a new post), for repeats
     firing = models.JSONField(default=list)  # fingerprints
     resolved = models.JSONField(default=list)
+    severity = models.CharField(max_length=50, blank=True)  # the highest told; a rise is worth a broadcast
     slack_channel = models.CharField(max_length=50, blank=True)
     slack_ts = models.CharField(max_length=30, blank=True)
+    permalink = models.CharField(max_length=500, blank=True)
     expires_at = models.DateTimeField()
 
     class Meta:
@@ -86,6 +92,7 @@ class Notification(models.Model):
         POST = "post", "new message"
         UPDATE = "update", "edit of the message"
         THREAD = "thread", "line in the thread"
+        DIGEST = "digest", "summary of a storm"
         TEST = "test", "test"
 
     dedup_key = models.CharField(max_length=64, unique=True)
@@ -97,7 +104,15 @@ class Notification(models.Model):
     group_key = models.CharField(max_length=64, blank=True)
     kind = models.CharField(max_length=10, choices=Kind, default=Kind.POST)
     status = models.CharField(max_length=10)  # firing or resolved
+    severity = models.CharField(max_length=50, blank=True)
+    why = models.CharField(max_length=25, blank=True)  # the engine's word for the reason
     reason = models.TextField(blank=True)
+    firing = models.JSONField(default=list)  # fingerprints it tells as firing; copied to NotifyLog once it is sent
+    resolved = models.JSONField(default=list)
+    log_expires_at = models.DateTimeField(null=True, blank=True)
+    digest = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="digested"
+    )  # the summary that told it in its place
     message = models.JSONField()  # the channel-neutral message; each way out renders it
     state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
     channel_key = models.CharField(max_length=600, blank=True)
