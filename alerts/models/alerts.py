@@ -39,6 +39,7 @@ class Alert(models.Model):
     ends_at = models.DateTimeField(null=True, blank=True)  # posted alerts: when they end by themselves
     is_timeout = models.BooleanField(default=False)  # ends_at is resolve_timeout, not what the sender said
     no_data_since = models.DateTimeField(null=True, blank=True)
+    hold_seconds = models.FloatField(default=0)
     last_seen_at = models.DateTimeField(null=True, blank=True)
     value = models.FloatField(null=True, blank=True)  # at the last change of state; the series ALERTS_VALUE has all
     limit_value = models.FloatField(null=True, blank=True)

@@ -55,6 +55,8 @@ class GroupClock(models.Model):
     last_slot_at = models.DateTimeField(null=True, blank=True)
     last_duration_seconds = models.FloatField(null=True, blank=True)
     missed_slots = models.PositiveBigIntegerField(default=0)
+    # Counts the evaluations that changed an alert; a process whose remembered states carry it need not read rows.
+    state_version = models.PositiveBigIntegerField(default=0)
     last_error = models.TextField(blank=True)
 
     class Meta:
@@ -206,6 +208,7 @@ class Threshold(models.Model):
     expires_at = models.DateTimeField("until", null=True, blank=True)
     is_enabled = models.BooleanField("on", default=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
     history = HistoricalRecords()
 
     class Meta:
