@@ -1,0 +1,269 @@
+"""One HTTP POST to the outside: hides proxies, time limits, the address policy and what a broken connection means.
+
+Nothing is retried and no redirect is followed: a library that repeats by itself posts twice (SL-6), and one that
+follows a redirect hands credentials and internal addresses to whoever answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.client
+import ipaddress
+import json
+import socket
+import ssl
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# An answer is a short receipt; more is cut so that no receiver can fill our memory.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+# Where clouds answer with credentials of the machine, beyond the link-local range.
+_METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")))
+_METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "instance-data", "metadata"})
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+class NotSent(Exception):
+    """The request did not leave whole, so the other side cannot have acted on it."""
+
+
+class AnswerLost(Exception):
+    """The request left whole and no answer came: the other side may have acted on it."""
+
+
+class Refused(Exception):
+    """The address is one we do not send to."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, headers (names in lower case) and body of one answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text; bytes that are no UTF-8 become replacement signs."""
+        return self.body.decode("utf-8", "replace")
+
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object; empty where it is anything else."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address can only mean this machine."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After header; None where it is missing or a date (which would need a clock)."""
+    raw = headers.get("retry-after", "").strip()
+    return float(raw) if raw.isascii() and raw.isdigit() else None
+
+
+def address_problem(address: Address) -> str | None:
+    """Why we do not send to this address, or None; private and loopback addresses are allowed."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return address_problem(inner)
+    if address.is_link_local or address in _METADATA_ADDRESSES:
+        return "it is a link-local address, where clouds hand out credentials"
+    if address.is_unspecified or address.is_multicast or (address.is_reserved and not address.is_loopback):
+        return "it is no address of a single machine"
+    return None
+
+
+def url_problem(url: str, *, needs_https: bool) -> str | None:
+    """What is wrong with a URL to send to, in words that do not repeat it, or None."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        return "it is not a valid URL"
+    if parts.scheme not in ("http", "https") or not host:
+        return "it must start with https:// and name a host"
+    if any(character.isspace() or ord(character) < 32 for character in url):
+        return "it contains a space or a control character"
+    if needs_https and parts.scheme != "https" and not is_loopback(host):
+        return "it must start with https:// (plain http is accepted for this machine only)"
+    return None
+
+
+def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float) -> Answer:
+    """The answer to one POST, whatever its status; NotSent, AnswerLost or Refused otherwise.
+
+    Each step of the connection and the reading of the whole body end within `timeout_seconds`.
+    """
+    parts = urlsplit(url)
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        connection, path, extra = _connect(parts, timeout_seconds)
+    except ssl.SSLError as error:
+        raise NotSent(f"the TLS connection failed: {error.reason or 'unknown reason'}") from error
+    except (OSError, http.client.HTTPException, UnicodeError) as error:
+        raise NotSent(f"no connection: {_words(error)}") from error
+    try:
+        try:
+            connection.request("POST", path, body, {**headers, **extra, "Connection": "close"})
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise NotSent(f"the connection broke while sending: {_words(error)}") from error
+        try:
+            return _read(connection, deadline)
+        except (OSError, http.client.HTTPException) as error:
+            raise AnswerLost(f"no answer: {_words(error)}") from error
+    finally:
+        connection.close()
+
+
+def _read(connection: http.client.HTTPConnection, deadline: float) -> Answer:
+    response = connection.getresponse()
+    chunks, size = [], 0
+    while chunk := response.read1(65536):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            break
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    else:
+        # read1 ends quietly where the connection ended early; a cut receipt is no receipt.
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
+    named = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, named, b"".join(chunks)[:MAX_ANSWER_BYTES])
+
+
+def _connect(
+    parts: SplitResult, timeout_seconds: float
+) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
+    """A connection, the request path to use on it and the headers that the URL or the proxy's URL ask for."""
+    extra = _authorization(parts, "Authorization")
+    host, https = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if https else 80)
+    path = quote(parts.path or "/", safe="%/:=&~+!$,;'@()*") + (
+        f"?{quote(parts.query, safe='%/:=&~+!$,;@()*?')}" if parts.query else ""
+    )
+    if host.rstrip(".").lower() in _METADATA_NAMES:
+        raise Refused("its name is that of a cloud's metadata service")
+    proxy = _proxy(parts.scheme, host)
+    if proxy is None:
+        return _direct(host, port, timeout_seconds, https=https), path, extra
+    _check_literal(host)
+    through, to = _authorization(proxy, "Proxy-Authorization"), (proxy.hostname or "", proxy.port or 80)
+    if not https:
+        plain = http.client.HTTPConnection(*to, timeout=timeout_seconds)
+        plain.connect()
+        return plain, f"http://{parts.netloc.rpartition('@')[2]}{path}", {**extra, **through}
+    tunnel = http.client.HTTPSConnection(*to, timeout=timeout_seconds, context=_tls())
+    tunnel.set_tunnel(host, port, through)
+    tunnel.connect()
+    return tunnel, path, extra
+
+
+def _direct(host: str, port: int, timeout_seconds: float, *, https: bool) -> http.client.HTTPConnection:
+    """A connection over a socket whose address was checked."""
+    sock = _open_socket(host, port, timeout_seconds)
+    if https:
+        try:
+            sock = _tls().wrap_socket(sock, server_hostname=host)
+        except BaseException:
+            sock.close()
+            raise
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
+    connection.default_port = 443 if https else 80
+    connection.sock = sock
+    return connection
+
+
+def _open_socket(host: str, port: int, timeout_seconds: float) -> socket.socket:
+    """A socket to the first address that answers, after every address passed the policy.
+
+    The checked address is the one connected to, so a name cannot change its meaning in between.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for entry in found:
+        reason = address_problem(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]))
+        if reason:
+            raise Refused(reason)
+    failure: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in found:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(timeout_seconds)
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+    raise failure
+
+
+def _check_literal(host: str) -> None:
+    """Refused for a forbidden address written out; behind a proxy names are resolved there, out of our sight."""
+    try:
+        reason = address_problem(ipaddress.ip_address(host))
+    except ValueError:
+        return
+    if reason:
+        raise Refused(reason)
+
+
+def _proxy(scheme: str, host: str) -> SplitResult | None:
+    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for this host; never one for this machine itself."""
+    if is_loopback(host) or urllib.request.proxy_bypass(host):
+        return None
+    address = urllib.request.getproxies().get(scheme, "")
+    if not address:
+        return None
+    return urlsplit(address if "://" in address else f"http://{address}")
+
+
+def _authorization(parts: SplitResult, header: str) -> dict[str, str]:
+    """Basic authorization from the user and password of a URL."""
+    if not parts.username:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {header: "Basic " + base64.b64encode(pair.encode()).decode("ascii")}
+
+
+@functools.lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    # Loading the trusted roots costs some 20 ms, so one context serves the process.
+    return ssl.create_default_context()
+
+
+def _words(error: BaseException) -> str:
+    """The failure in a few words, without host, path or headers of the request."""
+    if isinstance(error, TimeoutError):
+        return "time ran out"
+    if isinstance(error, socket.gaierror):
+        return "the name of the host cannot be resolved"
+    if isinstance(error, http.client.RemoteDisconnected | http.client.IncompleteRead):
+        return "the other side closed the connection"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return type(error).__name__
