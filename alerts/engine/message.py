@@ -18,7 +18,8 @@ Status = Literal["firing", "resolved"]
 ALERTNAME = "alertname"
 # What an alert is about, most telling first; the first of each tuple that is there is shown.
 _SUBJECTS = (("model_name", "model"), ("model_version", "version"), ("host", "instance", "node"), ("gpu", "device"))
-_SUBJECT_WORDS = {"model_version": "version ", "version": "version ", "gpu": "GPU ", "device": ""}
+# Slack allows 75 characters in the value of a menu's option; the verb before it needs the rest.
+ACTION_ID_CHARS = 60
 _SORT_FIRST = ("job", "instance")
 
 
@@ -182,13 +183,16 @@ def build(
     notes: Sequence[str] = (),
     custom: Custom | None = None,
 ) -> Message:
-    """The message about `alerts`, at least one: sorted, with what they have in common and a title; ValueError if none.
+    """The message about `alerts`, at least one: sorted, with what they have in common and a title.
 
+    Raises ValueError without alerts or with an action_id above 60 characters.
     `at` is the tick; spans such as "for 12 min" end there. `severity_order` is lowest first.
     """
     lines = tuple(sorted(alerts, key=_sort_key))
     if not lines:
         raise ValueError("a message needs at least one alert")
+    if len(action_id) > ACTION_ID_CHARS:
+        raise ValueError(f"action_id has {len(action_id)} characters, buttons take {ACTION_ID_CHARS}")
     firing = [line for line in lines if not line.is_resolved]
     common = _common([line.labels for line in lines])
     return Message(
@@ -222,8 +226,13 @@ def alert_key(labels: Labels) -> str:
 
 
 def subject(labels: Iterable[tuple[str, str]], without: Iterable[tuple[str, str]] = ()) -> str:
-    """What an alert is about in a few words: model, version, host, GPU; pairs of `without` are taken as known."""
-    return join_shown([_SUBJECT_WORDS.get(name, "") + value for name, value in _subject_pairs(labels, without)])
+    """What an alert is about in a few words: model@version, host, GPU; pairs of `without` are taken as known."""
+    return join_shown(_subject_words(_subject_pairs(labels, without)))
+
+
+def subject_details(labels: Iterable[tuple[str, str]]) -> str:
+    """What `subject` adds to the main label, which the title already names: the host and GPU of a model's alert."""
+    return join_shown(_subject_words(_subject_pairs(labels, ()))[1:])
 
 
 def rest_of_labels(labels: Iterable[tuple[str, str]], without: Iterable[tuple[str, str]] = ()) -> list[tuple[str, str]]:
@@ -240,11 +249,22 @@ def _subject_pairs(labels: Iterable[tuple[str, str]], without: Iterable[tuple[st
     return [pair for pair in found if pair]
 
 
+def _subject_words(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """The main label first; a version joins its model, as in ranker@12."""
+    said: list[str] = []
+    for name, value in pairs:
+        if name in _SUBJECTS[1]:
+            said = [f"{said[0]}@{value}"] if said else [f"version {value}"]
+        else:
+            said.append(f"GPU {value}" if name == "gpu" else value)
+    return said
+
+
 def _title(lines: Sequence[AlertLine], common: Mapping[str, str], group_labels: Labels) -> str:
     names = list(dict.fromkeys(line.name for line in lines))
     name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    about = subject(common.items()) or join_shown([v for n, v in group_labels if n not in (ALERTNAME, "severity")])
-    return join_shown((name, about))
+    about = _subject_words(_subject_pairs(common.items(), ()))[:1]
+    return join_shown((name, *(about or [v for n, v in group_labels if n not in (ALERTNAME, "severity")])))
 
 
 def _highest(severities: Sequence[str], order: Sequence[str]) -> str:
@@ -266,3 +286,11 @@ def _common(sets: Sequence[Iterable[tuple[str, str]]]) -> dict[str, str]:
 
 def _sort_key(line: AlertLine) -> tuple[object, ...]:
     return (*(line.labels.get(name) for name in _SORT_FIRST), tuple(line.labels))
+
+
+def parts(message: Message) -> list[tuple[str, tuple[AlertLine, ...]]]:
+    """The alerts under the headings New, Still firing (or Firing, when nothing was told before) and Resolved."""
+    fresh = tuple(alert for alert in message.firing if alert.is_new)
+    known = tuple(alert for alert in message.firing if not alert.is_new)
+    headed = [("New", fresh), ("Still firing", known)] if fresh and known else [("Firing", fresh or known)]
+    return [(heading, alerts) for heading, alerts in [*headed, ("Resolved", message.resolved)] if alerts]
