@@ -1,0 +1,21 @@
+"""What the portal says of its own taking in of samples, for /metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+BATCHES = Counter("alphaq_ingest_batches_total", "Batches of hosts taken into the store")
+SAMPLES = Counter("alphaq_ingest_samples_total", "Samples of hosts taken into the store")
+REFUSED = Counter("alphaq_ingest_refused_batches_total", "Batches of hosts refused at the door", ["reason"])
+DROPPED = Counter("alphaq_ingest_dropped_samples_total", "Samples of hosts that the store would not take", ["reason"])
+# From a queue that is drained at once to one in which a host's whole buffer has waited.
+DELAY = Histogram(
+    "alphaq_ingest_delay_seconds",
+    "Time from the reading on the host to the store",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600),
+)
+SECONDS = Histogram(
+    "alphaq_ingest_seconds",
+    "Time to take one message with batches into the store",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
