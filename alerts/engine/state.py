@@ -115,7 +115,8 @@ class AlertState(NamedTuple):
         return self.state is not State.INACTIVE
 
 
-_TERMS = slice(9, 12)  # hold_seconds, threshold_id, limit
+# Positions in AlertState: those of (hold_seconds, threshold_id, limit), and of all that makes an alert worth a row.
+_TERMS = slice(9, 12)
 _LASTING = slice(0, 12)
 Terms = tuple[float, int | None, float | None]
 
@@ -231,24 +232,16 @@ class _Step:
     def take(self, active: ActiveSet) -> None:
         """Enter every active element; the common case, an alert that just goes on, takes the short way."""
         values = active.values.tolist() if isinstance(active.values, np.ndarray) else active.values
-        annotations: Iterable[Annotations | None] = (
-            repeat(None) if active.annotations is None else active.annotations
-        )
+        annotations: Iterable[Annotations | None] = repeat(None) if active.annotations is None else active.annotations
         states, known, at = self.states, self.previous.get, self.at
         firing, renew = State.FIRING, tuple.__new__
         for labels, value, terms, notes in zip(
             active.identities, values, self._terms(active), annotations, strict=False
         ):
             old = known(labels)
-            if (
-                old is not None
-                and old[1] is firing
-                and old[4] is None
-                and old[7] is None
-                and old[_TERMS] == terms
-            ):
+            if old is not None and old[1] is firing and old[4] is None and old[7] is None and old[_TERMS] == terms:
                 kept = old[12] if notes is None else notes
-                states[labels] = renew(AlertState, (*old[_LASTING], kept, value, at))
+                states[labels] = renew(AlertState, (*old[:12], kept, value, at))
             else:
                 self._enter(old, labels, value, terms, notes)
         if len(states) != len(active.identities):
@@ -272,7 +265,14 @@ class _Step:
         hold_seconds, threshold_id, limit = terms
         if old is None or not old.is_active:
             new = AlertState(
-                labels, State.PENDING, self.at, None, None, None, Cause.NONE, None, None, *terms, notes or (), value
+                labels,
+                State.PENDING,
+                self.at,
+                hold_seconds=hold_seconds,
+                threshold_id=threshold_id,
+                limit=limit,
+                annotations=notes or (),
+                value=value,
             )
             before = State.INACTIVE
         else:

@@ -3,6 +3,7 @@
 Hides how 1,000 rows are laid over 10,000 series without looking at every pair.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -203,6 +204,7 @@ class _Matching:
         self._labels = labels
         self._codes: dict[str, IntArray] = {}
         self._values: dict[str, dict[str, int]] = {}
+        self._names: dict[str, list[str]] = {}
         self._positions: dict[str, dict[str, IntArray]] = {}
         self._accepted: dict[Matcher, BoolArray] = {}
 
@@ -210,15 +212,12 @@ class _Matching:
         """Return the positions of the series that all matchers accept."""
         if not matchers:
             return slice(None)
-        exact = [matcher for matcher in matchers if matcher.op == "="]
-        if exact:
-            candidates = min((self._having(matcher) for matcher in exact), key=len)
-        else:
-            candidates = np.arange(len(self._labels))
+        listed = {matcher: self._having(matcher, values) for matcher in matchers if (values := _listed(matcher))}
+        start = min(listed, key=lambda matcher: len(listed[matcher]), default=None)
+        candidates = np.arange(len(self._labels)) if start is None else listed[start]
         for matcher in matchers:
-            if not len(candidates):
-                break
-            candidates = candidates[self._accepts(matcher)[self._code(matcher.name)[candidates]]]
+            if len(candidates) and matcher != start:
+                candidates = candidates[self._accepts(matcher, self._code(matcher.name)[candidates])]
         return candidates
 
     def _code(self, name: str) -> IntArray:
@@ -228,10 +227,11 @@ class _Matching:
             numbers = [known.setdefault(series.get(name, ""), len(known)) for series in self._labels]
             self._codes[name] = np.array(numbers, dtype=np.int64)
             self._values[name] = known
+            self._names[name] = list(known)
         return self._codes[name]
 
-    def _having(self, matcher: Matcher) -> IntArray:
-        """Return the positions of the series whose label has exactly the matcher's value."""
+    def _having(self, matcher: Matcher, values: Sequence[str]) -> IntArray:
+        """Return the positions of the series whose label has one of the values."""
         codes = self._code(matcher.name)
         if matcher.name not in self._positions:
             order = np.argsort(codes, kind="stable")
@@ -239,17 +239,35 @@ class _Matching:
             self._positions[matcher.name] = {
                 value: order[bounds[code] : bounds[code + 1]] for value, code in self._values[matcher.name].items()
             }
-        return self._positions[matcher.name].get(matcher.value, _NOTHING)
+        found = [self._positions[matcher.name].get(value, _NOTHING) for value in values]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
-    def _accepts(self, matcher: Matcher) -> BoolArray:
-        """Return, per value code of the matcher's label, whether the matcher accepts it."""
+    def _accepts(self, matcher: Matcher, codes: IntArray) -> BoolArray:
+        """Return, per value code, whether the matcher accepts the value; asks once per distinct value."""
+        values = self._values[matcher.name]
+        if len(codes) < _FEW:
+            names = self._names[matcher.name]
+            return np.array([matcher.matches(names[code]) for code in codes.tolist()], dtype=bool)
         if matcher not in self._accepted:
-            self._code(matcher.name)
-            values = self._values[matcher.name]
-            self._accepted[matcher] = np.fromiter(map(matcher.matches, values), dtype=bool, count=len(values))
-        return self._accepted[matcher]
+            accepted = matcher.accepted(values)
+            self._accepted[matcher] = np.fromiter((value in accepted for value in values), bool, len(values))
+        return self._accepted[matcher][codes]
 
 
+# Below this number of series it costs less to ask about each than about every value of the label.
+_FEW = 20
+
+
+def _listed(matcher: Matcher) -> tuple[str, ...]:
+    """Return the values that a matcher lists, as ="a" and =~"a|b" do; empty when it does not."""
+    if matcher.op == "=":
+        return (matcher.value,)
+    if matcher.op == "=~" and _PLAIN_LIST.fullmatch(matcher.value):
+        return tuple(dict.fromkeys(matcher.value.split("|")))
+    return ()
+
+
+_PLAIN_LIST = re.compile(r"[\w \-/:@,|]+")
 _NOTHING: IntArray = np.empty(0, dtype=np.int64)
 
 
@@ -294,7 +312,7 @@ class Resolver:
         place = {series: position for position, series in enumerate(self._labels)}
         source = np.array([place.get(series, NO_ROW) for series in labels], dtype=np.int64)
         fresh = np.flatnonzero(source == NO_ROW)
-        found = resolve(last.rows, [labels[position] for position in fresh], at)
+        found = resolve(last.rows, [labels[position] for position in fresh.tolist()], at)
         winners = {}
         for severity, old in last.winners.items():
             column = np.append(old, NO_ROW)[source]
