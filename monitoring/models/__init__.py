@@ -1,0 +1,6 @@
+"""The rows of monitoring."""
+
+from .registry import Host
+from .samples import Block, Chunk, Day, Layout, Mark, Row, SeriesKey, Source, SourceLayout, StoreState
+
+__all__ = ["Block", "Chunk", "Day", "Host", "Layout", "Mark", "Row", "SeriesKey", "Source", "SourceLayout", "StoreState"]

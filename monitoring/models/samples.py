@@ -1,0 +1,164 @@
+"""The tables of the sample store as models: for pages, the admin and tests. Only monitoring.store writes them.
+
+Tables are made by SQL (migration 0001_store): partitions and storage settings are not Django's. Samples themselves
+are bytes; nobody reads them through the ORM.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Source(models.Model):
+    """Who measured, with the labels it gives to all its samples; the same name with other labels is another row."""
+
+    id = models.AutoField(primary_key=True)
+    hash = models.BinaryField(unique=True)
+    name = models.TextField(db_index=True)
+    labels = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "store_source"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SeriesKey(models.Model):
+    """A metric name and labels as a source sends them; a series is a source and a key."""
+
+    id = models.AutoField(primary_key=True)
+    hash = models.BinaryField(unique=True)
+    name = models.TextField(db_index=True)
+    labels = models.JSONField(default=dict)
+
+    class Meta:
+        db_table = "store_key"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Layout(models.Model):
+    """Which key stands at which place of a row: int32 little-endian key ids."""
+
+    id = models.AutoField(primary_key=True)
+    hash = models.BinaryField(unique=True)
+    keys = models.BinaryField()
+
+    class Meta:
+        db_table = "store_layout"
+
+    def __str__(self) -> str:
+        return f"layout {self.pk}"
+
+
+class SourceLayout(models.Model):
+    """A layout that a source has used, and when (milliseconds; the end is brought up to date by the pivot)."""
+
+    pk = models.CompositePrimaryKey("source_id", "layout_id")
+    source_id = models.IntegerField()
+    layout_id = models.IntegerField()
+    first_ms = models.BigIntegerField()
+    last_ms = models.BigIntegerField()
+
+    class Meta:
+        db_table = "store_source_layout"
+
+    def __str__(self) -> str:
+        return f"source {self.source_id} layout {self.layout_id}"
+
+
+class StoreState(models.Model):
+    """The one row that says what may still be appended (`floor_ms`) and when caches are void (`generation`)."""
+
+    id = models.SmallIntegerField(primary_key=True)
+    floor_ms = models.BigIntegerField(default=0)
+    generation = models.BigIntegerField()
+
+    class Meta:
+        db_table = "store_state"
+
+    def __str__(self) -> str:
+        return f"floor {self.floor_ms}"
+
+
+class Mark(models.Model):
+    """How far a source has been compacted and merged: windows below `chunk_to` are chunks, below `day_to` days."""
+
+    source_id = models.IntegerField(primary_key=True)
+    chunk_to = models.IntegerField(default=0)
+    day_to = models.IntegerField(default=0)
+
+    class Meta:
+        db_table = "store_mark"
+
+    def __str__(self) -> str:
+        return f"source {self.source_id}"
+
+
+class Row(models.Model):
+    """One scrape: float64 a slot of its layout; no bytes stand for a row without any value."""
+
+    pk = models.CompositePrimaryKey("source_id", "at_ms")
+    source_id = models.IntegerField()
+    at_ms = models.BigIntegerField()
+    layout_id = models.IntegerField()
+    v = models.BinaryField()
+
+    class Meta:
+        db_table = "store_row"
+
+    def __str__(self) -> str:
+        return f"source {self.source_id} at {self.at_ms}"
+
+
+class Block(models.Model):
+    """Some minutes of rows of one source, turned: float64[slot][n]."""
+
+    pk = models.CompositePrimaryKey("source_id", "layout_id", "first_ms")
+    source_id = models.IntegerField()
+    win = models.IntegerField()
+    layout_id = models.IntegerField()
+    first_ms = models.BigIntegerField()
+    n = models.IntegerField()
+    ts = models.BinaryField()
+    v = models.BinaryField()
+
+    class Meta:
+        db_table = "store_block"
+
+    def __str__(self) -> str:
+        return f"source {self.source_id} from {self.first_ms}"
+
+
+class Chunk(models.Model):
+    """Two hours of one series, compressed; key 0 holds the times."""
+
+    pk = models.CompositePrimaryKey("source_id", "key_id", "win")
+    source_id = models.IntegerField()
+    key_id = models.IntegerField()
+    win = models.IntegerField()
+    d = models.BinaryField()
+
+    class Meta:
+        db_table = "store_chunk"
+
+    def __str__(self) -> str:
+        return f"source {self.source_id} key {self.key_id} window {self.win}"
+
+
+class Day(models.Model):
+    """One day of one series, compressed; key 0 holds the times."""
+
+    pk = models.CompositePrimaryKey("source_id", "key_id", "win")
+    source_id = models.IntegerField()
+    key_id = models.IntegerField()
+    win = models.IntegerField()
+    d = models.BinaryField()
+
+    class Meta:
+        db_table = "store_day"
+
+    def __str__(self) -> str:
+        return f"source {self.source_id} key {self.key_id} window {self.win}"

@@ -1,0 +1,157 @@
+"""The one door for questions: PromQL over whatever holds the samples, within limits.
+
+Hides which backend answers and how a runaway question is stopped: the evaluator counts samples and time, and the
+database gets the same time limit for its part.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from django.db import DatabaseError, connection
+
+from . import promql, store
+from .promql import DEFAULT_LIMITS, Block, Labels, Limits, Matcher, ParseError, Result, Select
+from .store import shared_select
+
+DEFAULT_SUGGESTIONS = 3
+
+
+class Backend(Protocol):
+    """What can hold samples: the store, or a Prometheus-compatible server behind the same calls."""
+
+    def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Block]: ...
+    def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]: ...
+    def label_names(self, matchers: Sequence[Matcher], start_ms: int | None, end_ms: int | None) -> list[str]: ...
+    def label_values(
+        self, name: str, matchers: Sequence[Matcher], start_ms: int | None, end_ms: int | None
+    ) -> list[str]: ...
+    def metric_names(self) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Check:
+    """What can be said of an expression without evaluating it.
+
+    ``unknown`` maps each metric name that nothing has ever sent to the most similar names that exist.
+    """
+
+    ok: bool
+    error: ParseError | None = None
+    type: str = ""
+    unknown: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _backend() -> Backend:
+    return store
+
+
+def to_ms(at: datetime) -> int:
+    """Return an aware datetime as milliseconds since the epoch; raises ValueError for a naive one."""
+    if at.tzinfo is None:
+        raise ValueError(f"{at!r} has no time zone")
+    return round(at.timestamp() * 1000)
+
+
+def instant(
+    expr: str | promql.Query, at: datetime, *, select: Select | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Result:
+    """Return the answer to an expression at one time; raises QueryError (ParseError, EvaluationError, LimitError)."""
+    with _time_limit(limits):
+        return promql.instant(expr, to_ms(at), select or _backend().select, limits)
+
+
+def range_(
+    expr: str | promql.Query,
+    start: datetime,
+    end: datetime,
+    step_seconds: float,
+    *,
+    select: Select | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Result:
+    """Return the answer to an expression at each step from start to end; raises QueryError."""
+    with _time_limit(limits):
+        step_ms = round(step_seconds * 1000)
+        return promql.range_(expr, to_ms(start), to_ms(end), step_ms, select or _backend().select, limits)
+
+
+def for_slot(at: datetime) -> Select:
+    """Return a Select for all rules of one slot: each distinct selector is read once, recent samples from memory."""
+    return shared_select(to_ms(at)) if _backend() is store else _backend().select
+
+
+def check(expr: str) -> Check:
+    """Say whether an expression is PromQL, of which type, and which of its metrics nobody has ever sent."""
+    try:
+        parsed = promql.parse(expr)
+    except ParseError as error:
+        return Check(ok=False, error=error)
+    names = parsed.metric_names()
+    known = _backend().metric_names() if names else []
+    there = set(known)
+    unknown = {
+        name: tuple(difflib.get_close_matches(name, known, DEFAULT_SUGGESTIONS)) for name in names if name not in there
+    }
+    return Check(ok=True, type=parsed.type, unknown=unknown)
+
+
+def series(matchers: Sequence[Matcher], start: datetime, end: datetime) -> list[Labels]:
+    """Return the sorted label sets that satisfy the matchers and had samples in a time range."""
+    return _backend().series(matchers, to_ms(start), to_ms(end))
+
+
+def label_names(
+    matchers: Sequence[Matcher] = (), start: datetime | None = None, end: datetime | None = None
+) -> list[str]:
+    """Return the sorted label names of the matching series."""
+    return _backend().label_names(matchers, _ms(start), _ms(end))
+
+
+def label_values(
+    name: str, matchers: Sequence[Matcher] = (), start: datetime | None = None, end: datetime | None = None
+) -> list[str]:
+    """Return the sorted values of a label among the matching series."""
+    return _backend().label_values(name, matchers, _ms(start), _ms(end))
+
+
+def metric_names() -> list[str]:
+    """Return the sorted names of all metrics that are stored."""
+    return _backend().metric_names()
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else to_ms(at)
+
+
+@contextmanager
+def _time_limit(limits: Limits) -> Iterator[None]:
+    """Bound every statement of a question; raises LimitError when the database was the slow part."""
+    _set_statement_timeout(limits.timeout_seconds)
+    try:
+        yield
+    except DatabaseError as error:
+        # Inside a transaction its rollback undoes the setting, and nothing else may be sent before it.
+        if not connection.in_atomic_block and connection.connection is not None and connection.is_usable():
+            _set_statement_timeout(0)
+        if getattr(error.__cause__, "pgcode", "") != "57014":  # query_canceled
+            raise
+        remedy = "ask for less, or raise timeout_seconds"
+        raise promql.LimitError(
+            "timeout_seconds", limits.timeout_seconds, None, "reading took too long", remedy
+        ) from error
+    except BaseException:
+        _set_statement_timeout(0)
+        raise
+    else:
+        _set_statement_timeout(0)
+
+
+def _set_statement_timeout(seconds: float) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("select set_config('statement_timeout', %s, false)", [str(round(seconds * 1000))])

@@ -1,0 +1,213 @@
+"""The label index of a reading process: which sources and keys a set of matchers names.
+
+It holds unique keys and sources, not series: 100 hosts with the same exporter cost the keys of one. Refreshing asks
+for rows written by transactions that the last snapshot did not know as finished, so that nothing is missed whatever
+the order of commits; usually the answer is "nothing" and costs one trip.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..promql.labels import NAME, Labels
+from ..promql.matchers import Matcher
+from . import wire
+from .postings import KeyTable, Shape
+
+Ids = NDArray[np.int32]
+Positions = NDArray[np.intp]
+Delta = dict[str, list[tuple[Any, ...]]]
+#: Selections kept; a page of panels and a few thousand rules ask for the same ones again and again.
+MAX_SELECTIONS = 4_000
+MAX_LABEL_ROWS = 500_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picked:
+    """The series of one source that were asked for: key ids in ascending order and their labels in the same order."""
+
+    source_id: int
+    key_ids: Ids
+    labels: tuple[Labels, ...]
+
+
+class Index:
+    """Sources, layouts and keys as one process knows them. Calls are serialised by `INDEX_LOCK`."""
+
+    def __init__(self) -> None:
+        self.keys = KeyTable()
+        self.names: dict[int, str] = {}
+        self.shapes: dict[int, Shape] = {}
+        self.layouts: dict[int, Positions] = {}
+        self.layout_ids: dict[int, Ids] = {}
+        self.used: dict[int, set[int]] = {}
+        self._held: dict[frozenset[int], Positions] = {}
+        self._selections: dict[tuple[Matcher, ...], list[Picked]] = {}
+        self._label_rows: dict[tuple[int, bytes], tuple[Labels, ...]] = {}
+        self._label_count = 0
+
+    def copy(self) -> Index:
+        """Return an index that can learn more without this one changing."""
+        twin = Index()
+        twin.keys = self.keys.copy()
+        twin.names, twin.shapes = dict(self.names), dict(self.shapes)
+        twin.layouts, twin.layout_ids = dict(self.layouts), dict(self.layout_ids)
+        twin.used = {source: set(used) for source, used in self.used.items()}
+        return twin
+
+    def add(self, delta: Delta) -> bool:
+        """Learn rows of the four tables; rows already known do no harm. Returns whether anything was new."""
+        is_new = self.keys.add(delta["key"])
+        for source_id, name, labels in delta["source"]:
+            if source_id not in self.names:
+                self.names[source_id] = name
+                self.shapes[source_id] = Shape(json.loads(labels) if isinstance(labels, str) else labels)
+                is_new = True
+        for layout_id, keys in delta["layout"]:
+            if layout_id not in self.layouts:
+                ids = np.frombuffer(bytes(keys), "<i4")
+                self.layouts[layout_id] = self.keys.positions(ids)
+                self.layout_ids[layout_id] = ids
+                is_new = True
+        for source_id, layout_id in delta["used"]:
+            known = self.used.setdefault(source_id, set())
+            is_new = is_new or layout_id not in known
+            known.add(layout_id)
+        if is_new:
+            self._held.clear()
+            self._selections.clear()
+        return is_new
+
+    def select(self, matchers: Sequence[Matcher]) -> list[Picked]:
+        """Return the series of every source that satisfy all matchers; raises EvaluationError for a bad regex."""
+        asked = tuple(matchers)
+        found = self._selections.get(asked)
+        if found is None:
+            found = self._select(asked)
+            if len(self._selections) >= MAX_SELECTIONS:
+                self._selections.clear()
+            self._selections[asked] = found
+        return found
+
+    def _select(self, matchers: tuple[Matcher, ...]) -> list[Picked]:
+        masks: dict[frozenset[str], tuple[list[Matcher], NDArray[np.bool_]]] = {}
+        chosen: dict[tuple[frozenset[str], int], Positions] = {}
+        picked = []
+        for source_id, used in self.used.items():
+            shape = self.shapes[source_id]
+            if shape.names not in masks:
+                inner = [matcher for matcher in matchers if matcher.name not in shape.names]
+                masks[shape.names] = inner, self.keys.mask(inner, shape.names)
+            _, mask = masks[shape.names]
+            if not shape.accepts(matchers):
+                continue
+            held = self._keys_of(frozenset(used))
+            cache_key = shape.names, id(held)
+            if cache_key not in chosen:
+                chosen[cache_key] = held[mask[held]]
+            positions = chosen[cache_key]
+            if len(positions):
+                picked.append(self._pick(source_id, shape, positions))
+        return picked
+
+    def _keys_of(self, layouts: frozenset[int]) -> Positions:
+        """Return the sorted positions of all keys of some layouts; equal sets give the same array."""
+        held = self._held.get(layouts)
+        if held is None:
+            parts = [self.layouts[layout] for layout in layouts]
+            held = self._held[layouts] = np.unique(np.concatenate(parts)) if parts else np.empty(0, np.intp)
+        return held
+
+    def _pick(self, source_id: int, shape: Shape, positions: Positions) -> Picked:
+        key_ids = self.keys.ids_at(positions)
+        order = np.argsort(key_ids)
+        key_ids, positions = key_ids[order], positions[order]
+        cache_key = source_id, key_ids.tobytes()
+        labels = self._label_rows.get(cache_key)
+        if labels is None:
+            labels = tuple([shape.merge(self.keys.pairs[position]) for position in positions.tolist()])
+            self._label_count += len(labels)
+            if self._label_count > MAX_LABEL_ROWS:
+                self._label_rows.clear()
+                self._label_count = len(labels)
+            self._label_rows[cache_key] = labels
+        return Picked(source_id, key_ids, labels)
+
+    def all_names(self) -> set[str]:
+        """Return every metric name some source has sent."""
+        return set(self.keys.values(NAME))
+
+
+INDEX_LOCK = RLock()
+_TABLES = ("used", "layout", "key", "source")
+
+
+class _Shared:
+    """The committed index of this process, the snapshot it was read with and the generation it belongs to."""
+
+    def __init__(self) -> None:
+        self.index = Index()
+        self.cursor = "0"
+        self.generation: int | None = None
+
+
+_shared = _Shared()
+
+_PROBE = """
+select pg_snapshot_xmin(pg_current_snapshot())::text, coalesce(pg_current_xact_id_if_assigned()::text, ''),
+    (select generation from store_state where id = 1), (select floor_ms from store_state where id = 1),
+    exists (select from store_key where created >= %(since)s::xid8)
+        or exists (select from store_source where created >= %(since)s::xid8)
+        or exists (select from store_source_layout where created >= %(since)s::xid8)
+"""
+# In this order: a key is always visible before the layout that names it, so it must be read after.
+_DELTAS = {
+    "used": "select source_id, layout_id, created::text from store_source_layout where created >= %s::xid8",
+    "key": "select id, name, labels, created::text from store_key where created >= %s::xid8 order by id",
+    "source": "select id, name, labels, created::text from store_source where created >= %s::xid8",
+}
+
+
+def current() -> tuple[Index, int]:
+    """Return an index that knows everything visible to this connection, and the floor (ms; 0 for none)."""
+    with INDEX_LOCK:
+        cursor, own, generation, floor_ms, has_news = wire.execute(_PROBE, {"since": _shared.cursor})[0]
+        if generation is None or generation != _shared.generation:
+            _shared.index, _shared.cursor, _shared.generation = Index(), "0", generation
+            has_news = True
+        if not has_news:
+            _shared.cursor = cursor
+            return _shared.index, floor_ms or 0
+        committed, mine = _read_delta(_shared.cursor, own)
+        _shared.index.add(committed)
+        _shared.cursor = cursor
+        index = _shared.index
+        if any(mine.values()):
+            # Rows of our own open transaction: used for this call, forgotten with it.
+            index = index.copy()
+            index.add(mine)
+        return index, floor_ms or 0
+
+
+def _read_delta(since: str, own: str) -> tuple[Delta, Delta]:
+    """Return what has been committed since a snapshot and what our own open transaction has added."""
+    committed: Delta = {table: [] for table in _TABLES}
+    mine: Delta = {table: [] for table in _TABLES}
+    for table, query in _DELTAS.items():
+        for row in wire.execute(query, [since]):
+            (mine if row[-1] == own else committed)[table].append(row[:-1])
+        if table != "used":
+            continue
+        for delta in (committed, mine):
+            unknown = {row[1] for row in delta["used"]} - _shared.index.layouts.keys()
+            if unknown:
+                query = "select id, keys from store_layout where id = any(%s)"
+                delta["layout"] = wire.execute(query, [list(unknown)])
+    return committed, mine

@@ -1,0 +1,148 @@
+"""Unique keys with postings: a matcher is asked once per distinct label value, never once per series.
+
+Hides how source labels and key labels make one label set: as in Prometheus without honor_labels, the source's labels
+win and the sample's own are kept as ``exported_<name>``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..promql.labels import NAME, Labels, Pair, intern_pairs
+from ..promql.matchers import Matcher
+
+Positions = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+Column = dict[str, list[int]]
+EXPORTED = "exported_"
+MAX_MASKS = 2_000
+
+
+class Shape:
+    """The labels of one source and what they do to the labels of its samples."""
+
+    __slots__ = ("labels", "names", "pairs")
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self.labels = dict(labels)
+        self.names = frozenset(self.labels)
+        self.pairs = tuple(sorted(self.labels.items()))
+
+    def accepts(self, matchers: Iterable[Matcher]) -> bool:
+        """Tell whether the matchers on source labels accept this source."""
+        return all(matcher.matches(self.labels[matcher.name]) for matcher in matchers if matcher.name in self.names)
+
+    def merge(self, key: tuple[Pair, ...]) -> Labels:
+        """Return the label set of a series: key labels (name included) under the labels of the source."""
+        if not any(name in self.names for name, _ in key):
+            return intern_pairs(tuple(sorted(key + self.pairs)))
+        labels = dict(key)
+        for name in sorted(self.names & labels.keys()):
+            exported, value = EXPORTED + name, labels.pop(name)
+            while exported in labels or exported in self.names:
+                exported = EXPORTED + exported
+            labels[exported] = value
+        return Labels.of({**labels, **self.labels})
+
+
+class KeyTable:
+    """Unique keys by position: ids, label pairs, and for each label name the positions of each value."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[Pair, ...]] = []
+        self._ids: list[int] = []
+        self._position: dict[int, int] = {}
+        self._columns: dict[str, Column] = {}
+        self._id_array: NDArray[np.int32] | None = None
+        self._masks: dict[tuple[Matcher, bool], Mask] = {}
+
+    def copy(self) -> KeyTable:
+        """Return a table that can grow on its own."""
+        twin = KeyTable()
+        twin.pairs, twin._ids, twin._position = list(self.pairs), list(self._ids), dict(self._position)
+        twin._columns = {
+            name: {value: list(positions) for value, positions in column.items()}
+            for name, column in self._columns.items()
+        }
+        return twin
+
+    def add(self, rows: Iterable[tuple[Any, ...]]) -> bool:
+        """Learn (id, name, labels as JSON text) rows; returns whether there was a new one."""
+        before = len(self._ids)
+        columns = self._columns
+        for key_id, name, labels in rows:
+            if key_id in self._position:
+                continue
+            position = self._position[key_id] = len(self._ids)
+            self._ids.append(key_id)
+            parsed = json.loads(labels) if isinstance(labels, str) else dict(labels)
+            parsed[NAME] = name
+            self.pairs.append(tuple(sorted(parsed.items())))
+            for label, value in parsed.items():
+                columns.setdefault(label, {}).setdefault(value, []).append(position)
+        if len(self._ids) == before:
+            return False
+        self._id_array = None
+        self._masks.clear()
+        return True
+
+    def positions(self, ids: NDArray[np.int32]) -> Positions:
+        """Return the positions of key ids; ids that are not known are left out."""
+        known = self._position
+        return np.array([known[key_id] for key_id in ids.tolist() if key_id in known], np.intp)
+
+    def ids_at(self, positions: Positions) -> NDArray[np.int32]:
+        """Return the key ids at some positions."""
+        if self._id_array is None:
+            self._id_array = np.array(self._ids, np.int32)
+        return self._id_array[positions]
+
+    def values(self, name: str) -> Iterable[str]:
+        """Return the distinct values of a label among all keys."""
+        return self._columns.get(name, {}).keys()
+
+    def mask(self, matchers: Sequence[Matcher], source_names: frozenset[str]) -> Mask:
+        """Return, for each position, whether the key satisfies all matchers under sources that have these labels."""
+        found: Mask = np.ones(len(self._ids), bool)
+        for matcher in matchers:
+            found = found & self._mask(matcher, source_names)
+        return found
+
+    def _mask(self, matcher: Matcher, source_names: frozenset[str]) -> Mask:
+        inner = matcher.name.removeprefix(EXPORTED)
+        is_renamed = inner != matcher.name and inner in source_names
+        known = self._masks.get((matcher, is_renamed))
+        if known is None:
+            if is_renamed:
+                known = self._mask_exported(matcher, inner)
+            else:
+                known = self._mask_column(matcher, self._columns.get(matcher.name, {}))
+            if len(self._masks) > MAX_MASKS:
+                self._masks.clear()
+            self._masks[matcher, is_renamed] = known
+        return known
+
+    def _mask_column(self, matcher: Matcher, column: Column) -> Mask:
+        is_exact = matcher.op == "=" and matcher.value
+        accepted = {matcher.value} & column.keys() if is_exact else matcher.accepted(column)
+        if not matcher.matches(""):
+            return self._marked(column, accepted, np.zeros(len(self._ids), bool), True)
+        return self._marked(column, column.keys() - accepted, np.ones(len(self._ids), bool), False)
+
+    @staticmethod
+    def _marked(column: Column, values: Iterable[str], mask: Mask, mark: bool) -> Mask:
+        for value in values:
+            mask[column[value]] = mark
+        return mask
+
+    def _mask_exported(self, matcher: Matcher, inner: str) -> Mask:
+        """A label that the source hides: ``exported_x`` is the key's own x, else a label the key calls so itself."""
+        hidden = self._columns.get(inner, {})
+        has_hidden = self._marked(hidden, hidden, np.zeros(len(self._ids), bool), True)
+        plain = self._mask_column(matcher, self._columns.get(matcher.name, {}))
+        return np.where(has_hidden, self._mask_column(matcher, hidden), plain)

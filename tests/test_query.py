@@ -1,0 +1,96 @@
+"""The door for questions: answers from the store, limits, and what a check says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from django.db import connection, transaction
+
+from monitoring import query, store
+from monitoring.promql import LimitError, Limits, Matcher, ParseError
+from monitoring.store import Scrape
+
+AT = datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
+AT_MS = query.to_ms(AT)
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def counters():
+    """Ten minutes of two counters at 15 s, one rising by 1 and one by 2 a second."""
+    keys = ['requests_total{path="/a"}', 'requests_total{path="/b"}']
+    for step in range(41):
+        at_ms = AT_MS - (40 - step) * 15_000
+        values = np.array([15.0 * step, 30.0 * step])
+        store.append([Scrape("target:1", {"job": "web"}, at_ms, keys, values)], now_ms=AT_MS)
+
+
+def test_an_instant_question_is_answered_from_the_store(counters):
+    answer = query.instant("sum by (path) (rate(requests_total[5m]))", AT)
+    assert dict(zip([labels.get("path") for labels in answer.labels], answer.values.round(9), strict=True)) == {
+        "/a": 1.0, "/b": 2.0,
+    }  # fmt: skip
+
+
+def test_a_range_question_has_a_value_for_each_step(counters):
+    answer = query.range_('requests_total{path="/a"}', AT - timedelta(minutes=1), AT, 15)
+    assert answer.values.tolist() == [[540.0, 555.0, 570.0, 585.0, 600.0]]
+
+
+def test_one_slot_reads_a_selector_once(counters):
+    select = query.for_slot(AT)
+    query.instant("rate(requests_total[5m])", AT, select=select)
+    store.append([Scrape("target:1", {"job": "web"}, AT_MS + 1, ["other"], np.ones(1))], now_ms=AT_MS)
+    answer = query.instant("requests_total", AT, select=select)
+    assert sorted(answer.values) == [600.0, 1200.0]
+
+
+def test_a_check_shows_where_a_text_is_wrong():
+    found = query.check("sum(rate(x[5m])")
+    assert not found.ok
+    assert isinstance(found.error, ParseError)
+    assert found.error.line == 1
+
+
+def test_a_check_suggests_names_for_unknown_metrics(counters):
+    found = query.check("rate(request_total[5m]) > 1")
+    assert (found.ok, found.type, found.unknown) == (True, "vector", {"request_total": ("requests_total",)})
+
+
+def test_labels_and_series_pass_through(counters):
+    matchers = [Matcher("=", "job", "web")]
+    assert query.label_names() == ["__name__", "job", "path"]
+    assert query.label_values("path", matchers, AT - timedelta(hours=1), AT) == ["/a", "/b"]
+    assert [labels.get("path") for labels in query.series(matchers, AT - timedelta(hours=1), AT)] == ["/a", "/b"]
+    assert query.metric_names() == ["requests_total"]
+
+
+def test_a_slow_statement_ends_as_a_limit_error():
+    def slow(matchers, start_ms, end_ms):
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_sleep(30)")
+        return []
+
+    with pytest.raises(LimitError, match="timeout_seconds"), transaction.atomic():
+        query.instant("x", AT, select=slow, limits=Limits(timeout_seconds=0.05))
+    assert _timeout() == "0"
+
+
+def test_the_time_limit_ends_with_the_question(counters):
+    query.instant("requests_total", AT)
+    with pytest.raises(ParseError):
+        query.instant("sum(", AT)
+    assert _timeout() == "0"
+
+
+def test_a_naive_time_is_refused():
+    with pytest.raises(ValueError, match="time zone"):
+        query.instant("x", datetime(2027, 1, 1))
+
+
+def _timeout():
+    with connection.cursor() as cursor:
+        cursor.execute("select current_setting('statement_timeout')")
+        return cursor.fetchone()[0]
