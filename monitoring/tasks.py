@@ -77,9 +77,12 @@ class Publisher:
         """Send the messages in one task; raises BrokerAway when the broker is not there or full."""
         try:
             self._send(messages)
-        except (BrokerError, OSError, *self._broker_errors()) as error:
+        except Exception as error:
+            is_broker = isinstance(error, (BrokerError, OSError, *self._broker_errors()))
             self.close()
-            raise BrokerAway(f"{type(error).__name__}: {error}") from error
+            if is_broker:
+                raise BrokerAway(f"{type(error).__name__}: {error}") from error
+            raise
 
     def close(self) -> None:
         """Close the connection; the next sending opens another one."""
@@ -104,7 +107,7 @@ class Publisher:
                 INGEST_TASK, [stamped], queue=INGEST_QUEUE, producer=producer, expires=EXPIRES_SECONDS, retry=False
             )
 
-    def _broker_errors(self) -> tuple[type[BaseException], ...]:
+    def _broker_errors(self) -> tuple[type[Exception], ...]:
         if self._connection is None:
             return ()
         return (*self._connection.connection_errors, *self._connection.channel_errors)

@@ -17,7 +17,7 @@ import psutil
 import pynvml
 import structlog
 
-from monitoring.collect.gpu_calls import CALLS, THROTTLE_REASONS
+from monitoring.collect.gpu_calls import CALLS, Reader
 from monitoring.collect.samples import Reading, Sample, plain
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class GpuCollector:
     def read(self, at_ms: int) -> Reading:
         """Return the samples of all GPUs; never raises for anything that NVML says."""
         self._connect(at_ms)
-        samples = []
+        samples: list[Sample] = []
         for gpu in self._gpus:
             samples += self._read_gpu(gpu)
         samples.append(plain("gpu_collector_up", self._is_up))
@@ -131,17 +131,16 @@ class GpuCollector:
         if self._is_up and not gpu.is_lost:
             gpu.unsupported.clear()
             for name, read in CALLS.items():
-                yield from self._call(gpu, name, lambda read=read: list(read(self._nvml, gpu.handle)))
-            yield from self._call(gpu, "throttle", lambda: self._throttle(gpu))
-            yield from self._call(gpu, "processes", lambda: self._processes(gpu))
+                yield from self._call(gpu, name, read)
+            yield from self._call(gpu, "processes", self._processes)
             yield Sample("gpu_unsupported_calls", gpu.labels, float(len(gpu.unsupported)))
         yield Sample("gpu_up", gpu.labels, float(self._is_up and not gpu.is_lost))
 
-    def _call(self, gpu: Gpu, name: str, read: Callable[[], list[Sample]]) -> list[Sample]:
+    def _call(self, gpu: Gpu, name: str, read: Reader) -> list[Sample]:
         if gpu.is_lost or not self._is_up:
             return []
         try:
-            return [sample._replace(labels={**gpu.labels, **sample.labels}) for sample in read()]
+            return [sample._replace(labels={**gpu.labels, **sample.labels}) for sample in read(self._nvml, gpu.handle)]
         except self._missing:
             gpu.unsupported.add(name)
         except self._gone as error:
@@ -154,21 +153,13 @@ class GpuCollector:
             self._count(error)
         return []
 
-    def _throttle(self, gpu: Gpu) -> list[Sample]:
-        active = self._nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu.handle)
-        return [
-            Sample("gpu_throttle_active", {"reason": reason}, float(bool(active & bit)))
-            for reason, bit in THROTTLE_REASONS.items()
-        ]
-
-    def _processes(self, gpu: Gpu) -> list[Sample]:
-        processes = self._nvml.nvmlDeviceGetComputeRunningProcesses(gpu.handle)
+    def _processes(self, nvml: Any, handle: Any) -> Iterator[Sample]:
+        processes = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
         largest = sorted((p for p in processes if p.usedGpuMemory is not None), key=lambda p: -p.usedGpuMemory)
-        samples = [plain("gpu_processes", len(processes))]
+        yield plain("gpu_processes", len(processes))
         for process in largest[:MAX_PROCESSES]:
             labels = {"pid": str(process.pid), "process": self._process_name(process.pid)[:MAX_NAME_CHARS]}
-            samples.append(Sample("gpu_process_memory_usage_bytes", labels, float(process.usedGpuMemory)))
-        return samples
+            yield Sample("gpu_process_memory_usage_bytes", labels, float(process.usedGpuMemory))
 
     def _lose(self, gpu: Gpu, error: Exception) -> None:
         gpu.is_lost = True

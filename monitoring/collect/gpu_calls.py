@@ -73,6 +73,12 @@ def _clock(kind: int) -> Reader:
     return read
 
 
+def _throttle(nvml: Any, handle: Any) -> Iterator[Sample]:
+    active = nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
+    for reason, bit in THROTTLE_REASONS.items():
+        yield Sample("gpu_throttle_active", {"reason": reason}, float(bool(active & bit)))
+
+
 def _ecc(kind: int, counter: int) -> Reader:
     def read(nvml: Any, handle: Any) -> Iterator[Sample]:
         count = nvml.nvmlDeviceGetTotalEccErrors(handle, kind, counter)
@@ -136,6 +142,7 @@ CALLS: Mapping[str, Reader] = {
         for k, kind in enumerate(ECC_KINDS)
         for c, counter in enumerate(ECC_COUNTERS)
     },
+    "throttle": _throttle,
     "remapped_rows": _remapped_rows,
     "fan": _fan,
     "pcie_throughput": _pcie_throughput,
