@@ -18,10 +18,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "alphaq_portal.settings")
 if not apps.models_ready:  # started by the celery command; inside Django the app registry is filled already
     django.setup()
 
-from monitoring.bootstep import HostCollector
-
 from alphaq_portal import logs
 from monitoring import heartbeats
+from monitoring.bootstep import HostCollector
 
 
 def _tick(task: str, seconds: float, queue: str = "portal") -> dict[str, Any]:
@@ -35,6 +34,7 @@ BEAT_SCHEDULE = {
     "flush": _tick("alerts.tasks.flush_due", TICK_SECONDS),
     "deliver": _tick("alerts.tasks.deliver_due", TICK_SECONDS, queue="deliver"),
     "heartbeat": _tick("alerts.tasks.beat_heartbeat", 5),
+    "watch-hosts": _tick("monitoring.tasks.watch_hosts", 15),
     "house": _tick("monitoring.tasks.keep_house", 60),
     "alerts-house": _tick("alerts.tasks.keep_house", 60),
 }

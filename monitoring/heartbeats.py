@@ -37,4 +37,4 @@ def last_beats(kind: str) -> dict[str, float]:
     """Name → epoch seconds of its last sign of life; raises redis.RedisError."""
     with connect() as client:
         rows = client.hgetall(PREFIX + kind)
-    return {name.decode(): float(value) for name, value in rows.items()}  # type: ignore[union-attr]
+    return {name.decode(): float(value) for name, value in rows.items()}

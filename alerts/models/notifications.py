@@ -22,7 +22,9 @@ class Group(models.Model):
     last_flush_at = models.DateTimeField(null=True, blank=True)
     last_reason = models.TextField(blank=True)  # what the last flush told or did not tell, in words
     missed_flushes = models.PositiveIntegerField(default=0)
-    alerts = models.ManyToManyField(Alert, through="GroupAlert", related_name="groups")
+    alerts: models.ManyToManyField[Alert, GroupAlert] = models.ManyToManyField(
+        Alert, through="GroupAlert", related_name="groups"
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["key"], name="group_key_once")]

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 
-try:
-    from alerts.engine import template
-except ImportError:  # TEMPORARY
-    template = None
+from alerts.engine import template
 from monitoring import promql
 
 if TYPE_CHECKING:

@@ -1,0 +1,204 @@
+"""Alert states in rows: read the active ones of a group, write what an evaluation changed, with its events.
+
+Hides: bulk SQL, and the memory that spares reading rows while one process evaluates a group again and again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+
+from alerts.engine.fingerprint import fingerprint
+from alerts.engine.state import Advance, AlertState, Cause, Kind, State, Transition
+from alerts.models import Alert, Event, Rule
+from monitoring.promql import Labels
+
+States = dict[Labels, AlertState]
+
+
+@dataclass
+class GroupMemory:
+    """What one process remembers of a group: states and row ids by rule, valid while `version` is the row's."""
+
+    version: int
+    states: dict[int, States] = field(default_factory=dict)
+    ids: dict[int, dict[Labels, int]] = field(default_factory=dict)
+
+
+_memories: dict[int, GroupMemory] = {}
+
+
+def recall(group_id: int, version: int) -> GroupMemory:
+    """The active alerts of a group: from memory when nobody else changed them, else from rows."""
+    memory = _memories.get(group_id)
+    if memory is None or memory.version != version:
+        memory = _read(group_id, version)
+        _memories[group_id] = memory
+    return memory
+
+
+def forget(group_id: int) -> None:
+    """Drop the memory of a group, as after a transaction that was rolled back."""
+    _memories.pop(group_id, None)
+
+
+def _read(group_id: int, version: int) -> GroupMemory:
+    memory = GroupMemory(version)
+    active = Alert.objects.filter(rule__group_id=group_id, state__in=[Alert.State.PENDING, Alert.State.FIRING])
+    for alert in active.iterator(chunk_size=5000):
+        labels = Labels.of(alert.labels)
+        assert alert.rule_id is not None  # noqa: S101  (filtered by the rule's group)
+        memory.states.setdefault(alert.rule_id, {})[labels] = state_of(alert, labels)
+        memory.ids.setdefault(alert.rule_id, {})[labels] = alert.pk
+    return memory
+
+
+def state_of(alert: Alert, labels: Labels) -> AlertState:
+    """The engine's form of a stored alert."""
+    return AlertState(
+        labels=labels,
+        state=State(alert.state) if alert.state != Alert.State.RESOLVED else State.INACTIVE,
+        active_since=alert.active_since,
+        fired_at=alert.fired_at,
+        keep_firing_since=alert.keep_firing_since,
+        resolved_at=alert.resolved_at,
+        resolved_cause=Cause(alert.resolve_reason),
+        no_data_since=alert.no_data_since,
+        hold_seconds=alert.hold_seconds,
+        threshold_id=alert.threshold_id,
+        limit=alert.limit_value,
+        annotations=tuple(alert.annotations.items()),
+        value=alert.value if alert.value is not None else float("nan"),
+        last_seen=alert.last_seen_at,
+    )
+
+
+def save(memory: GroupMemory, rule: Rule, advance: Advance, at: datetime) -> list[Alert]:
+    """Write what an evaluation changed and return the alerts that fired or resolved; call inside a transaction."""
+    ids = memory.ids.setdefault(rule.pk, {})
+    fresh = [state for state in advance.changed if state.labels not in ids]
+    known = [state for state in advance.changed if state.labels in ids]
+    _insert(rule, fresh, ids, at)
+    _update(known, ids, at)
+    _write_events(rule, advance.transitions, ids)
+    _delete_dropped(advance, ids)
+    told = _spoken(advance.transitions, ids)
+    for labels, state in list(advance.states.items()):
+        if not state.is_active:
+            ids.pop(labels, None)
+    memory.states[rule.pk] = {labels: state for labels, state in advance.states.items() if state.is_active}
+    if not told:
+        return []
+    return list(Alert.objects.filter(pk__in=told).select_related("rule", "threshold"))
+
+
+def _insert(rule: Rule, states: Sequence[AlertState], ids: dict[Labels, int], at: datetime) -> None:
+    rows = [
+        Alert(
+            rule=rule,
+            name=state.labels.get("alertname"),
+            fingerprint=fingerprint(state.labels),
+            labels=state.labels.as_dict(),
+            severity=state.labels.get("severity")[:50],
+            is_shadow=rule.life == Rule.Life.SHADOW,
+            rule_revision=rule.revision,
+            generator_url=f"/admin/alerts/rule/{rule.pk}/change/",
+            updated_at=at,
+            **_columns(state),
+        )
+        for state in states
+    ]
+    for row, state in zip(Alert.objects.bulk_create(rows, batch_size=1000), states, strict=True):
+        ids[state.labels] = row.pk
+
+
+def _columns(state: AlertState) -> dict[str, Any]:
+    return {
+        "state": state.state.value if state.is_active else Alert.State.RESOLVED,
+        "active_since": state.active_since,
+        "fired_at": state.fired_at,
+        "keep_firing_since": state.keep_firing_since,
+        "resolved_at": state.resolved_at,
+        "resolve_reason": state.resolved_cause.value,
+        "no_data_since": state.no_data_since,
+        "hold_seconds": state.hold_seconds,
+        "last_seen_at": state.last_seen,
+        "value": _finite(state.value),
+        "limit_value": state.limit,
+        "threshold_id": state.threshold_id,
+        "annotations": dict(state.annotations),
+    }
+
+
+def _finite(value: float) -> float | None:
+    """Postgres stores NaN and infinities too, but JSON and the pages cannot show them."""
+    return value if value == value and abs(value) != float("inf") else None
+
+
+# One statement for any number of alerts: Django's bulk_update writes a CASE per row and column.
+_UPDATE = """
+UPDATE alerts_alert AS a SET
+    state = v.state, fired_at = v.fired_at, keep_firing_since = v.keep_firing_since, resolved_at = v.resolved_at,
+    resolve_reason = v.resolve_reason, no_data_since = v.no_data_since, hold_seconds = v.hold_seconds,
+    last_seen_at = v.last_seen_at, value = v.value, limit_value = v.limit_value, threshold_id = v.threshold_id,
+    active_since = v.active_since, annotations = v.annotations::jsonb, updated_at = %(at)s
+FROM unnest(
+    %(id)s::bigint[], %(state)s::text[], %(fired_at)s::timestamptz[], %(keep_firing_since)s::timestamptz[],
+    %(resolved_at)s::timestamptz[], %(resolve_reason)s::text[], %(no_data_since)s::timestamptz[],
+    %(hold_seconds)s::float8[], %(last_seen_at)s::timestamptz[], %(value)s::float8[], %(limit_value)s::float8[],
+    %(threshold_id)s::bigint[], %(active_since)s::timestamptz[], %(annotations)s::text[]
+) AS v (id, state, fired_at, keep_firing_since, resolved_at, resolve_reason, no_data_since, hold_seconds,
+        last_seen_at, value, limit_value, threshold_id, active_since, annotations)
+WHERE a.id = v.id
+"""
+
+
+def _update(states: Sequence[AlertState], ids: Mapping[Labels, int], at: datetime) -> None:
+    if not states:
+        return
+    rows = [_columns(state) for state in states]
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+    columns["annotations"] = [json.dumps(row["annotations"]) for row in rows]
+    columns["id"] = [ids[state.labels] for state in states]
+    with connection.cursor() as cursor:
+        cursor.execute(_UPDATE, {**columns, "at": at})
+
+
+def _write_events(rule: Rule, transitions: Iterable[Transition], ids: Mapping[Labels, int]) -> None:
+    Event.objects.bulk_create(
+        [
+            Event(
+                # The row of an alert that ended while pending goes; what happened to it stays with the rule.
+                alert_id=None if transition.kind is Kind.DROPPED else ids.get(transition.labels),
+                rule=rule,
+                at=transition.at,
+                kind=transition.kind.value,
+                reason=_with_labels(transition) if transition.kind is Kind.DROPPED else transition.reason,
+                value=_finite(transition.value),
+                limit_value=transition.limit,
+            )
+            for transition in transitions
+        ],
+        batch_size=1000,
+    )
+
+
+def _with_labels(transition: Transition) -> str:
+    return f"{transition.labels}: {transition.reason}"
+
+
+def _delete_dropped(advance: Advance, ids: dict[Labels, int]) -> None:
+    dropped = [transition.labels for transition in advance.transitions if transition.kind is Kind.DROPPED]
+    if dropped:
+        Alert.objects.filter(pk__in=[ids.pop(labels) for labels in dropped if labels in ids]).delete()
+
+
+def _spoken(transitions: Iterable[Transition], ids: Mapping[Labels, int]) -> list[int]:
+    """Row ids of alerts that people hear of: those that fired, resolved, or lost or regained their data."""
+    kinds = (Kind.FIRING, Kind.RESOLVED)
+    return [ids[one.labels] for one in transitions if one.kind in kinds and one.labels in ids]

@@ -1,0 +1,78 @@
+"""What rules write back as series: ALERTS, ALERTS_FOR_STATE and ALERTS_VALUE, and the results of recording rules.
+
+Hides: key texts, and that later rules of the same slot see what earlier ones wrote (Prometheus, PR-4).
+ALERTS and ALERTS_FOR_STATE are Prometheus' (PS-1); ALERTS_VALUE is ours: the measured value of each active alert,
+so that messages and pages can tell the value now and the peak without writing a row per evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from alerts.engine.state import AlertState, State
+from monitoring import promql, store
+from monitoring.promql import Block, Labels, Matcher
+
+VALUE_SERIES = "ALERTS_VALUE"
+
+
+@lru_cache(maxsize=200_000)
+def _alert_labels(labels: Labels, state: State) -> tuple[Labels, Labels, Labels]:
+    plain = labels.as_dict()
+    return (
+        Labels.of({**plain, "__name__": "ALERTS", "alertstate": state.value}),
+        Labels.of({**plain, "__name__": "ALERTS_FOR_STATE"}),
+        Labels.of({**plain, "__name__": VALUE_SERIES}),
+    )
+
+
+@lru_cache(maxsize=400_000)
+def _key(labels: Labels) -> str:
+    pairs = labels.as_dict()
+    return store.sample_key(pairs.pop("__name__", ""), pairs)
+
+
+class SlotSeries:
+    """The series that the rules of one group write in one slot, visible to the rules that run after them."""
+
+    def __init__(self, at_ms: int, select: promql.Select) -> None:
+        self._at_ms, self._select = at_ms, select
+        self._now: dict[Labels, float] = {}
+
+    def add_alerts(self, states: Sequence[AlertState]) -> None:
+        """Add the synthetic series of a rule's pending and firing alerts."""
+        for state in states:
+            alerts, since, value = _alert_labels(state.labels, state.state)
+            self._now[alerts] = 1.0
+            self._now[since] = state.active_since.timestamp()
+            self._now[value] = state.value
+
+    def add_record(self, labels: Sequence[Labels], values: Sequence[float]) -> None:
+        """Add the result of a recording rule; `labels` carry its name."""
+        self._now.update(zip(labels, values, strict=True))
+
+    def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Sequence[Block]:
+        """What the store has, and on top what this slot has written so far."""
+        blocks = list(self._select(matchers, start_ms, end_ms))
+        if not self._now or not start_ms <= self._at_ms <= end_ms:
+            return blocks
+        fresh = [labels for labels in self._now if _matches(matchers, labels)]
+        if fresh:
+            values = np.array([[self._now[labels]] for labels in fresh])
+            blocks.append(Block(fresh, np.array([self._at_ms], dtype=np.int64), values))
+        return blocks
+
+    def scrape(self, source: str) -> store.Scrape:
+        """All of it as one row of `source`; what a row leaves out ends with a stale marker (PS-2)."""
+        values = np.fromiter(self._now.values(), dtype=np.float64, count=len(self._now))
+        return store.Scrape(source, {}, self._at_ms, [_key(one) for one in self._now], values)
+
+    def __len__(self) -> int:
+        return len(self._now)
+
+
+def _matches(matchers: Sequence[Matcher], labels: Labels) -> bool:
+    return all(matcher.matches(labels.get(matcher.name, "")) for matcher in matchers)

@@ -1,0 +1,134 @@
+"""A rule group made ready to evaluate: rows turned into what the engine takes, remembered while no row changes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from django.db.models import Count, Max
+
+from alerts.engine import identity, template
+from alerts.engine.state import NoDataPolicy, RuleSpec
+from alerts.engine.thresholds import Operator, Resolver
+from alerts.engine.thresholds import Threshold as Limit
+from alerts.models import Rule, RuleGroup, Threshold
+from monitoring import promql
+from monitoring.promql import Labels
+
+EVALUATED = (Rule.Life.LIVE, Rule.Life.SHADOW)
+
+
+@dataclass
+class PreparedRule:
+    """One rule with its query parsed and its templates compiled; `problem` says why it cannot be evaluated."""
+
+    rule: Rule
+    query: promql.Query | None
+    problem: str
+    spec: RuleSpec
+    limits: tuple[Limit, ...]
+    has_thresholds: bool
+    identities: identity.IdentityBuilder
+    annotations: Mapping[str, template.Template]
+    resolver: Resolver = field(default_factory=Resolver)
+    reported: frozenset[Labels] | None = None  # identities with data lately; only the no-data policy “fire” asks
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the answer becomes series instead of alerts."""
+        return self.rule.kind == Rule.Kind.RECORD
+
+
+@dataclass(frozen=True)
+class PreparedGroup:
+    """A group with its rules in order; `stamp` changes with any edit of group, rule or threshold."""
+
+    group: RuleGroup
+    rules: tuple[PreparedRule, ...]
+    stamp: tuple[object, ...]
+
+
+_remembered: dict[int, PreparedGroup] = {}
+
+
+def prepare(group: RuleGroup) -> PreparedGroup:
+    """Return the group ready to evaluate; two small queries when nothing changed."""
+    stamp = _stamp(group)
+    known = _remembered.get(group.pk)
+    if known is None or known.stamp != stamp:
+        known = PreparedGroup(group, tuple(_prepare_rules(group)), stamp)
+        _remembered[group.pk] = known
+    return known
+
+
+def _stamp(group: RuleGroup) -> tuple[object, ...]:
+    """What every edit changes: history grows by a row with each save, and bulk edits move updated_at or counts."""
+    rules = group.rules.aggregate(Count("id"), Max("updated_at"), Max("revision"))
+    rows = Threshold.objects.filter(rule__group=group)
+    thresholds = rows.aggregate(Count("id"), Max("id"), Max("updated_at"))
+    return (group.interval_seconds, group.limit, group.name, *rules.values(), *thresholds.values())
+
+
+def _prepare_rules(group: RuleGroup) -> Iterable[PreparedRule]:
+    rules = group.rules.filter(life__in=EVALUATED).prefetch_related("thresholds").order_by("position", "id")
+    return [_prepare_rule(rule, group) for rule in rules]
+
+
+def _prepare_rule(rule: Rule, group: RuleGroup) -> PreparedRule:
+    rows = list(rule.thresholds.all())
+    query, problem = None, ""
+    try:
+        query = promql.parse(rule.expr)
+    except promql.ParseError as error:
+        problem = f"Line {error.line}, column {error.column}: {error.message}"
+    return PreparedRule(
+        rule=rule,
+        query=query,
+        problem=problem,
+        spec=RuleSpec(
+            hold_seconds=rule.hold_seconds,
+            keep_firing_seconds=rule.keep_firing_seconds,
+            no_data=NoDataPolicy(rule.no_data),
+            no_data_seconds=rule.no_data_resolve_seconds,
+            limit=group.limit,
+        ),
+        limits=tuple(limit_of(row) for row in rows),
+        has_thresholds=bool(rows),
+        identities=identity.IdentityBuilder(rule.name, rule.labels),
+        annotations={name: template.compile(text) for name, text in rule.annotations.items()},
+    )
+
+
+def limit_of(row: Threshold) -> Limit:
+    """The engine's form of a threshold row."""
+    return Limit(
+        id=row.pk or 0,
+        severity=row.severity,
+        operator=Operator(row.operator),
+        value=row.value,
+        upper=row.upper,
+        recover_value=row.recover_value,
+        hold_seconds=row.hold_seconds,
+        matchers=promql.parse_matchers(row.selector or "{}"),
+        priority=row.priority,
+        reason=row.reason,
+        created_seq=row.pk or 0,
+        expires_at=row.expires_at,
+        is_enabled=row.is_enabled,
+    )
+
+
+def slot_offset_seconds(group: RuleGroup) -> float:
+    """A stable number of seconds in [0, interval) that spreads groups over the interval (Prometheus, PR-3)."""
+    return (
+        zlib.crc32(f"{group.managed_by}\xff{group.name}".encode()) % max(int(group.interval_seconds * 1000), 1) / 1000
+    )
+
+
+def latest_slot(group: RuleGroup, at: datetime) -> datetime:
+    """The newest planned evaluation time that is not after `at`."""
+    offset, interval = slot_offset_seconds(group), group.interval_seconds
+    count = (at.timestamp() - offset) // interval
+    return datetime.fromtimestamp(round(count * interval + offset, 3), UTC)

@@ -1,0 +1,134 @@
+"""Ticks of the alerting half: each looks for what is due, claims it, and calls one function. Running twice is harmless.
+
+This file alone enqueues work of the alerts app and reads the clock for it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any
+
+import structlog
+from celery import shared_task
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import connections, transaction
+
+from alerts import deliver, dispatch, evaluate, housekeeping, metrics
+from monitoring import heartbeats
+
+log = structlog.get_logger(__name__)
+# Messages sent side by side by one delivery tick; each waits for the network most of its time.
+SENDERS = 8
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _tick(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+    """Count and log a tick that failed; the next one tries again, so the error ends here."""
+
+    def wrap(function: Callable[[], Any]) -> Callable[[], Any]:
+        @wraps(function)
+        def tick() -> Any:
+            try:
+                return function()
+            except SoftTimeLimitExceeded:
+                metrics.TICK_ERRORS.labels(tick=name).inc()
+                log.error("tick_too_slow", tick=name)
+                return None
+            except Exception:
+                metrics.TICK_ERRORS.labels(tick=name).inc()
+                log.exception("tick_failed", tick=name)
+                raise
+
+        return tick
+
+    return wrap
+
+
+@shared_task(name="alerts.tasks.evaluate_due")
+@_tick("evaluate")
+def evaluate_due() -> int:
+    """Evaluate every group whose slot has come; returns how many."""
+    done = 0
+    for group_id in evaluate.due(_now()):
+        try:
+            outcome = evaluate.evaluate(group_id, _now())
+        except Exception:
+            metrics.TICK_ERRORS.labels(tick="evaluate").inc()
+            log.exception("group_not_evaluated", group_id=group_id)
+            continue
+        if outcome is not None:
+            done += 1
+            if outcome.transitions:
+                _enqueue_flush()
+    heartbeats.beat("tick", "evaluate", _now().timestamp())
+    return done
+
+
+@shared_task(name="alerts.tasks.flush_due")
+@_tick("flush")
+def flush_due() -> int:
+    """Decide for every group that is due what is to be told; returns the number of messages."""
+    made = 0
+    for group_id in dispatch.due_groups(_now()):
+        try:
+            made += len(dispatch.flush(group_id, _now()))
+        except Exception:
+            metrics.TICK_ERRORS.labels(tick="flush").inc()
+            log.exception("group_not_flushed", group_id=group_id)
+    heartbeats.beat("tick", "flush", _now().timestamp())
+    if made:
+        _enqueue_delivery()
+    return made
+
+
+@shared_task(name="alerts.tasks.deliver_due")
+@_tick("deliver")
+def deliver_due() -> int:
+    """Send what is due, several channels side by side; returns how many were tried."""
+    heartbeats.beat("tick", "deliver", _now().timestamp())
+    ids = deliver.due(_now())
+    if not ids:
+        return 0
+    owner = f"{socket.gethostname()}:{os.getpid()}"
+    with ThreadPoolExecutor(max_workers=SENDERS, thread_name_prefix="send") as pool:
+        list(pool.map(lambda notification_id: _send_one(notification_id, owner), ids))
+    return len(ids)
+
+
+def _send_one(notification_id: int, owner: str) -> None:
+    try:
+        deliver.send(notification_id, _now(), owner)
+    except Exception:
+        metrics.TICK_ERRORS.labels(tick="deliver").inc()
+        log.exception("notification_not_sent", notification_id=notification_id)
+    finally:
+        connections.close_all()  # each thread has a connection of its own
+
+
+@shared_task(name="alerts.tasks.beat_heartbeat")
+def beat_heartbeat() -> None:
+    """Proof that beat, the broker and a worker work together."""
+    heartbeats.beat("tick", "beat", _now().timestamp())
+
+
+@shared_task(name="alerts.tasks.keep_house")
+@_tick("house")
+def keep_house() -> Any:
+    """Remove what nobody needs any more."""
+    return housekeeping.keep_house(_now())
+
+
+def _enqueue_flush() -> None:
+    transaction.on_commit(flush_due.delay)
+
+
+def _enqueue_delivery() -> None:
+    transaction.on_commit(deliver_due.delay)
