@@ -1,0 +1,87 @@
+"""Settings from outside: typed, with every problem told at once and no secret shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alphaq_portal import env
+
+SECRET = "s3cr3t-value"
+
+
+def test_an_empty_environment_gives_the_embedded_services(tmp_path: Path):
+    read = env.read({"ALPHAQ_DATA_DIR": str(tmp_path)})
+    assert read.database.embedded
+    assert read.redis.embedded
+    assert (read.port, read.bind) == (8000, "127.0.0.1")
+
+
+def test_every_problem_is_told_at_once():
+    with pytest.raises(env.EnvError) as caught:
+        env.read(
+            {
+                "ALPHAQ_PORT": "eighty",
+                "ALPHAQ_COLLECT_INTERVAL": "0",
+                "DATABASE_URL": "mysql://db/portal",
+                "REDIS_URL": "localhost",
+                "ALPHAQ_DEBUG": "perhaps",
+                "ALPHAQ_METRICS_URL": "prometheus:9090",
+                "ALPHAQ_LOG_LEVEL": "loud",
+            }
+        )
+    told = "\n".join(caught.value.problems)
+    for name in ("PORT", "COLLECT_INTERVAL", "DATABASE_URL", "REDIS_URL", "DEBUG", "METRICS_URL", "LOG_LEVEL"):
+        assert name in told
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "name", "password"),
+    [
+        ("postgres://u:p%40ss@db.example:5433/portal", "db.example", "5433", "portal", "p@ss"),
+        ("postgresql://u:p@db/portal", "db", "", "portal", "p"),
+        ("postgres://u:p@/portal?host=/var/run/postgresql", "/var/run/postgresql", "", "portal", "p"),
+    ],
+)
+def test_a_database_url_is_taken_apart(url: str, host: str, port: str, name: str, password: str):
+    database = env.read({"DATABASE_URL": url}).database
+    assert (database.host, database.port, database.name, database.password) == (host, port, name, password)
+    assert not database.embedded
+
+
+def test_a_socket_of_redis_is_spelled_as_each_client_wants_it():
+    redis = env.read({"REDIS_URL": "unix:///run/redis.sock"}).redis
+    assert redis.url == "unix:///run/redis.sock"
+    assert redis.celery_url == "redis+socket:///run/redis.sock"
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path):
+    path = tmp_path / "key"
+    path.write_text(f"{SECRET}\n")
+    assert env.read({"ALPHAQ_SECRET_KEY_FILE": str(path)}).secret_key == SECRET
+
+
+def test_a_secret_file_that_cannot_be_read_is_a_problem(tmp_path: Path):
+    with pytest.raises(env.EnvError, match="ALPHAQ_SECRET_KEY_FILE"):
+        env.read({"ALPHAQ_SECRET_KEY_FILE": str(tmp_path / "missing")})
+
+
+def test_no_secret_shows_in_a_repr():
+    read = env.read(
+        {
+            "ALPHAQ_SECRET_KEY": SECRET,
+            "ALPHAQ_METRICS_TOKEN": SECRET,
+            "ALPHAQ_SLACK_SIGNING_SECRET": SECRET,
+            "DATABASE_URL": f"postgres://u:{SECRET}@db/portal",
+            "REDIS_URL": f"redis://:{SECRET}@redis/0",
+        }
+    )
+    assert SECRET not in repr(read)
+
+
+def test_a_data_folder_with_a_long_path_gets_a_short_run_folder(tmp_path: Path):
+    deep = tmp_path / ("x" * 120)
+    run = env.run_dir_for(deep)
+    assert len(str(run / ".s.PGSQL.5432")) <= env.MAX_SOCKET_PATH
+    assert run != env.run_dir_for(tmp_path / ("y" * 120))

@@ -1,0 +1,83 @@
+"""Logs: JSON lines, ISO UTC times, one line a request, and no secret in any of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import structlog
+from django.test import Client
+
+from alphaq_portal import logs
+
+SECRETS = [
+    "xoxb-" + "1234-5678-abcdefghij",
+    "https://hooks.slack.com/" + "services/T000/B000/XXXXXXXX",
+    "postgres://portal:hunter2" + "@db/portal",
+]
+
+
+@pytest.fixture
+def lines(capfd):
+    """What was written to standard error so far, parsed."""
+    logs.configure("INFO")
+
+    def read() -> list[dict]:
+        return [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+
+    return read
+
+
+@pytest.fixture(autouse=True)
+def _restore():
+    yield
+    logs.configure("INFO")
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_hidden_by_its_shape(lines, secret):
+    structlog.get_logger("a").warning("failed", detail=f"could not reach {secret} today")
+    logging.getLogger("b").warning("could not reach %s", secret)
+    text = json.dumps(lines())
+    assert "hunter2" not in text
+    assert secret not in text
+    assert logs.HIDDEN in text
+
+
+@pytest.mark.parametrize("name", ["password", "bot_token", "Authorization", "api_key", "cookie"])
+def test_a_secret_is_hidden_by_its_name_however_deep(lines, name):
+    structlog.get_logger("a").warning("event", config={"inner": [{name: "hunter2"}]})
+    assert "hunter2" not in json.dumps(lines())
+
+
+def test_a_traceback_carries_no_local_variables(lines):
+    def fails() -> None:
+        local_value = "hunter2"
+        raise ValueError(len(local_value))
+
+    try:
+        fails()
+    except ValueError:
+        structlog.get_logger("a").exception("broken")
+    written = lines()
+    assert "hunter2" not in json.dumps(written)
+    assert written[0]["exception"][0]["exc_type"] == "ValueError"
+
+
+def test_bytes_do_not_break_a_line(lines):
+    structlog.get_logger("a").warning("event", body=b"\xff\x00ok")
+    assert lines()[0]["body"].endswith("ok")
+
+
+def test_each_line_has_an_iso_time_in_utc(lines):
+    logging.getLogger("b").warning("hello")
+    assert lines()[0]["timestamp"].endswith("Z")
+
+
+def test_a_request_leaves_one_line_with_its_outcome(lines):
+    Client().get("/health")
+    (line,) = [line for line in lines() if line["event"] == "request_processed"]
+    assert (line["method"], line["path"], line["route"], line["status"]) == ("GET", "/health", "health", 200)
+    assert line["duration"] >= 0
+    assert len(line["request_id"]) == 32
