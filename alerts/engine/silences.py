@@ -177,10 +177,15 @@ def _recurrence_faults(recurrence: Recurrence) -> Iterator[str]:
 
 def covers_everything(matchers: Sequence[Matcher]) -> bool:
     """Whether `matchers` hold for every alert there can be; every alert has an alertname, other labels may lack."""
-    return all(
-        all(matcher.matches(probe) for probe in _PROBES) and (matcher.name == "alertname" or matcher.matches(""))
-        for matcher in matchers
-    )
+    return all(_accepts_every_alert(matcher) for matcher in matchers)
+
+
+def _accepts_every_alert(matcher: Matcher) -> bool:
+    is_always_there = matcher.name == "alertname"
+    if matcher.op == "!=" and is_always_there:
+        return matcher.value == ""
+    # What a negative matcher excludes it excludes on purpose, however little it is.
+    return matcher.op == "=~" and all(map(matcher.matches, _PROBES)) and (is_always_there or matcher.matches(""))
 
 
 def can_update(old: Silence, new: Silence, at: datetime) -> bool:
