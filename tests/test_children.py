@@ -31,11 +31,8 @@ def test_a_child_is_stopped(child: Child):
 
 
 def test_a_child_that_does_not_listen_is_killed():
-    stubborn = Child(
-        "stubborn",
-        [sys.executable, "-c", "import signal,time; signal.signal(15, lambda *a: 0); print(1, flush=True); time.sleep(99)"],
-        grace_seconds=0.2,
-    )  # fmt: skip
+    script = "import signal, time; signal.signal(15, lambda *a: 0); print(1, flush=True); time.sleep(99)"
+    stubborn = Child("stubborn", [sys.executable, "-c", script], grace_seconds=0.2)
     while not stubborn.last_lines:
         stubborn._pump_thread.join(0.01)
     stop_all([stubborn])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 
@@ -19,14 +20,13 @@ SECRETS = [
 
 
 @pytest.fixture
-def lines(capfd):
-    """What was written to standard error so far, parsed."""
+def lines():
+    """What the console handler wrote so far, parsed."""
     logs.configure("INFO")
-
-    def read() -> list[dict]:
-        return [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
-
-    return read
+    buffer = io.StringIO()
+    (console,) = [handler for handler in logging.getLogger().handlers if handler.name == "console"]
+    console.setStream(buffer)
+    return lambda: [json.loads(line) for line in buffer.getvalue().splitlines()]
 
 
 @pytest.fixture(autouse=True)
