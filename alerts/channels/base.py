@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 Scope = Literal["message", "destination", "account"]
+_SLACK_SECRET = re.compile(r"xox[a-z]-[\w-]+|xapp-[\w-]+|https://hooks\.slack\.com/\S+")
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,16 @@ class Receipt:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One line of a set-up check; `ok` is None where an earlier failure made it pointless to look."""
+    """One line of a set-up check; `ok` is None where an earlier failure made it pointless to look.
+
+    is_required: whether messages cannot be sent without it; the others only add something.
+    """
 
     name: str
     ok: bool | None
     text: str
     fix: str = ""
+    is_required: bool = True
 
 
 class DeliveryError(Exception):
@@ -103,9 +109,9 @@ class Repost(DeliveryError):
 
 
 def hidden(text: str, *secrets: str, limit: int = 200) -> str:
-    """`text` on one line of at most `limit` characters, with each of `secrets` replaced."""
+    """`text` on one line of at most `limit` characters, without `secrets` and without what looks like Slack's."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "[hidden]")
-    text = " ".join(text.split())
+    text = " ".join(_SLACK_SECRET.sub("[hidden]", text).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -6,6 +6,7 @@ status only where the string is unknown.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Literal
 
@@ -18,6 +19,7 @@ DEFAULT_WAIT_SECONDS = 30.0
 # message_limit_exceeded is a limit of the whole workspace and does not pass within seconds.
 LONG_WAIT_SECONDS = 300.0
 UNKNOWN_ATTEMPTS = 3
+_CODE = re.compile(r"[a-z_]{2,60}")
 
 
 class Kind(StrEnum):
@@ -66,6 +68,9 @@ TABLE: dict[str, tuple[Kind, str]] = {
     "json_not_object": (Kind.MESSAGE, "Slack could not read the request"),
     "duplicate_message_not_found": (Kind.MESSAGE, "Slack took the message for a repeat it could not find"),
     "duplicate_channel_not_found": (Kind.MESSAGE, "Slack took the message for a repeat it could not find"),
+    "invalid_trigger_id": (Kind.MESSAGE, "the press of the button is not known"),
+    "expired_trigger_id": (Kind.MESSAGE, "the press of the button is more than 3 s old; press again"),
+    "exchanged_trigger_id": (Kind.MESSAGE, "the press of the button was already answered; press again"),
     # The destination.
     "channel_not_found": (Kind.DESTINATION, "there is no such channel, or the bot cannot see it; use the channel ID"),
     "is_archived": (Kind.DESTINATION, "the channel is archived; choose another one"),
@@ -82,6 +87,7 @@ TABLE: dict[str, tuple[Kind, str]] = {
     "ekm_access_denied": (Kind.DESTINATION, f"an admin has suspended posting here; {_ADMIN}"),
     "messages_tab_disabled": (Kind.DESTINATION, "direct messages to the app are off; allow them under App Home"),
     "user_not_found": (Kind.DESTINATION, "there is no such user"),
+    "users_not_found": (Kind.DESTINATION, "there is no such user"),
     "cannot_dm_bot": (Kind.DESTINATION, "a bot cannot write to a bot"),
     "method_not_supported_for_channel_type": (Kind.DESTINATION, "this kind of channel cannot be written to"),
     # The account.
@@ -122,9 +128,12 @@ _SCOPES: dict[Kind, Scope] = {
 
 
 def normal_code(body: str) -> str:
-    """The error string of an answer as Slack's tables write it: "No service" becomes no_service; else ""."""
+    """The error string of an answer as Slack's tables write it: "No service" becomes no_service.
+
+    "" for anything that does not look like one: an answer may repeat a secret, and the code is shown to people.
+    """
     code = body.strip().lower().replace(" ", "_")
-    return code if code and len(code) <= 80 and code.isascii() and code.replace("_", "").isalnum() else ""
+    return code if _CODE.fullmatch(code) else ""
 
 
 def row_of(code: str, http_status: int, verb: Verb) -> tuple[Kind, str]:
