@@ -51,7 +51,10 @@ class Ready(HealthCheckView):
         }
         if may_read(request):
             body["details"] = {name: str(error) for name, error in outcome.items() if error}
-        return JsonResponse(body, status=200 if is_ready else 503)
+        response = JsonResponse(body, status=200 if is_ready else 503)
+        # Not ready is an answer, not a fault of the request: each failed check logs its own cause.
+        response._has_been_logged = True  # type: ignore[attr-defined]
+        return response
 
 
 def _client_address(request: HttpRequest) -> str:

@@ -61,17 +61,23 @@ class _Logs:
                 self.folder / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
             )
         self._files[name].emit(LogRecord(name, 20, "", 0, line, None, None))
-        if self._show_all or self._is_problem(line):
+        if self._show_all:
             self._write(f"  {name} | {line}")
+        elif problem := _problem_in(line):
+            self._write(f"  {name} | {problem}   (all of it: {self.folder / name}.log)")
 
-    @staticmethod
-    def _is_problem(line: str) -> bool:
-        if not line.startswith("{"):
-            return False
-        try:
-            return json.loads(line).get("level") in PLAIN_LEVELS
-        except ValueError:
-            return False
+
+def _problem_in(line: str) -> str:
+    """What an error line says, short enough for a screen; "" for any other line."""
+    try:
+        entry = json.loads(line) if line.startswith("{") else {}
+    except ValueError:
+        return ""
+    if entry.get("level") not in PLAIN_LEVELS:
+        return ""
+    causes = entry.get("exception") or [{}]
+    cause = f": {causes[0].get('exc_type', '')} {causes[0].get('exc_value', '')}" if causes[0] else ""
+    return f"{entry.get('event', '')}{cause}"[:300]
 
 
 class PortalRun:
