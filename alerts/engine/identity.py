@@ -5,7 +5,8 @@ Hides that building 10,000 label sets in every evaluation would cost more than t
 
 from collections.abc import Mapping, Sequence
 
-from alerts.engine.template import Context, Surroundings, compile, expand
+from alerts.engine import template
+from alerts.engine.template import Context, Surroundings
 from monitoring.promql import NAME, Labels
 
 ALERT_NAME = "alertname"
@@ -24,7 +25,7 @@ class IdentityBuilder:
 
     def __init__(self, alertname: str, labels: Mapping[str, str]) -> None:
         """Compile the label templates."""
-        templates = {name: compile(text, f"__alert_{alertname}") for name, text in labels.items()}
+        templates = {name: template.compile(text, f"__alert_{alertname}") for name, text in labels.items()}
         self._alertname = alertname
         self._constant = {name: found.text for name, found in templates.items() if found.parts in ((), (found.text,))}
         self._templates = {name: found for name, found in templates.items() if name not in self._constant}
@@ -65,7 +66,7 @@ class IdentityBuilder:
         labels.update(self._constant)
         if self._templates:
             context = Context(element, value, threshold, severity, surroundings)
-            labels.update({name: expand(template, context) for name, template in self._templates.items()})
+            labels.update({name: template.expand(found, context) for name, found in self._templates.items()})
         if severity:
             labels[SEVERITY] = severity
         labels[ALERT_NAME] = self._alertname
