@@ -28,7 +28,6 @@ MAX_WAITING = 5_000
 
 @shared_task(
     name=INGEST_TASK,
-    queue=INGEST_QUEUE,
     ignore_result=True,
     # Taken twice does no harm: a worker that is stopped hard leaves the batch to another one.
     acks_late=True,
