@@ -1,0 +1,190 @@
+"""From rows to the message of one tick, and the message as the JSON that the outbox keeps.
+
+Hides where the numbers and links of a message come from. A message is composed from what the rows say at the tick;
+`refreshed` puts in the value of now and the peak just before it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.urls import NoReverseMatch, reverse
+
+from alerts import policy
+from alerts.engine import message as engine
+from alerts.engine.message import AlertLine, Custom, Message
+from alerts.models import Alert, Group, Integration
+from monitoring.promql import Labels
+
+_NO_DATA = "no_data"
+_LINE_TIMES = ("starts_at", "ends_at")
+_UNITS = {"_bytes": "bytes", "_seconds": "seconds", "_ratio": "ratio", "_percent": "percent"}
+
+
+def message(
+    alerts: Iterable[Alert],
+    *,
+    group: Group,
+    receiver: str,
+    at: datetime,
+    upstream_key: str = "",
+    route: str = "",
+    outbox_id: str = "",
+    told: Collection[str] = (),
+    notes: Iterable[str] = (),
+) -> Message:
+    """The message about `alerts` of `group`; `told` are the fingerprints the last message already had."""
+    rows = list(alerts)
+    lines = [alert_line(alert, at, is_new=alert.fingerprint not in told) for alert in rows]
+    firing = [alert for alert in rows if not policy.is_resolved(alert, at)]
+    return engine.build(
+        lines,
+        group_labels=Labels.of(group.labels),
+        receiver=receiver,
+        at=at,
+        group_key=group.key,
+        upstream_key=upstream_key,
+        external_url=external_url(),
+        group_url=_group_url(rows),
+        outbox_id=outbox_id,
+        action_id=action_id(outbox_id),
+        route=route,
+        acknowledged_by=_acknowledged_by(firing),
+        notes=tuple(notes),
+    )
+
+
+def alert_line(alert: Alert, at: datetime, *, is_new: bool = False) -> AlertLine:
+    """One alert as a message shows it at `at`, with the value of its last change of state."""
+    ends_at = (alert.resolved_at or alert.ends_at or at) if policy.is_resolved(alert, at) else None
+    threshold = alert.threshold
+    return AlertLine(
+        labels=Labels.of(alert.labels),
+        fingerprint=alert.fingerprint,
+        starts_at=alert.fired_at or alert.active_since,
+        ends_at=ends_at,
+        annotations=alert.annotations,
+        generator_url=alert.generator_url,
+        value=alert.value,
+        operator=threshold.operator if threshold else ">",
+        limit=alert.limit_value,
+        unit=unit_of(alert.annotations, alert.rule.expr if alert.rule else ""),
+        limit_reason=f"row {threshold.pk}: {threshold.reason}" if threshold and threshold.reason else "",
+        state=_state(alert),
+        is_new=is_new,
+        graph_url=page_url(alert),
+    )
+
+
+def unit_of(annotations: Mapping[str, str], expr: str) -> str:
+    """The unit of an alert's value: the annotation `unit`, else the suffix of the one metric that `expr` names."""
+    if annotations.get("unit"):
+        return annotations["unit"]
+    name = expr.partition("{")[0].strip()
+    if not name.replace("_", "a").replace(":", "a").isalnum():
+        return ""  # more than a selector: a rate or a quotient has another unit than its metric
+    return next((unit for suffix, unit in _UNITS.items() if name.endswith(suffix)), "")
+
+
+def action_id(dedup_key: str) -> str:
+    """What the buttons of a message carry: the first 40 digits of its dedup_key, by which it is looked up."""
+    return dedup_key[:40]
+
+
+def external_url() -> str:
+    """The address of the portal for people."""
+    return str(settings.ENV.external_url)
+
+
+def page_url(row: Alert | Group | None) -> str:
+    """The address of a row's page for people, "" while there is no such page."""
+    if row is None:
+        return ""
+    try:
+        path = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    except NoReverseMatch:
+        return ""
+    return f"{external_url()}{path}"
+
+
+def dump(value: Message) -> dict[str, Any]:
+    """The message as JSON; `load` gives an equal value back."""
+    raw = {field.name: getattr(value, field.name) for field in fields(value)}
+    raw |= {
+        "alerts": [_dump_line(line) for line in value.alerts],
+        "group_labels": value.group_labels.as_dict(),
+        "common_labels": value.common_labels.as_dict(),
+        "common_annotations": dict(value.common_annotations),
+        "at": value.at.isoformat(),
+        "notes": list(value.notes),
+        "custom": {field.name: getattr(value.custom, field.name) for field in fields(value.custom)},
+    }
+    return raw
+
+
+def load(raw: Mapping[str, Any]) -> Message:
+    """The message that `dump` wrote; fields that newer code added take their defaults."""
+    known = {field.name for field in fields(Message)}
+    given = {name: item for name, item in raw.items() if name in known}
+    given |= {
+        "alerts": tuple(_load_line(line) for line in raw["alerts"]),
+        "group_labels": Labels.of(raw["group_labels"]),
+        "common_labels": Labels.of(raw["common_labels"]),
+        "at": datetime.fromisoformat(raw["at"]),
+        "notes": tuple(raw["notes"]),
+        "custom": Custom(**raw["custom"]),
+    }
+    return Message(**given)
+
+
+def noted(value: Message, *notes: str) -> Message:
+    """The message with more notes in front of its own; empty ones are left out."""
+    return replace(value, notes=(*(note for note in notes if note), *value.notes))
+
+
+def custom_of(integration: Integration, value: Message) -> Custom:
+    """The texts that an imported receiver gives for this message, expanded; empty where it gives none."""
+    return Custom()
+
+
+def _dump_line(line: AlertLine) -> dict[str, Any]:
+    raw = {field.name: getattr(line, field.name) for field in fields(line)}
+    raw |= {"labels": line.labels.as_dict(), "annotations": dict(line.annotations)}
+    return raw | {name: raw[name] and raw[name].isoformat() for name in _LINE_TIMES}
+
+
+_LINE_FIELDS = frozenset(field.name for field in fields(AlertLine))
+
+
+def _load_line(raw: Mapping[str, Any]) -> AlertLine:
+    given = {name: item for name, item in raw.items() if name in _LINE_FIELDS}
+    given |= {name: raw[name] and datetime.fromisoformat(raw[name]) for name in _LINE_TIMES}
+    return AlertLine(**(given | {"labels": Labels.of(raw["labels"])}))
+
+
+def _state(alert: Alert) -> str:
+    if alert.resolve_reason == _NO_DATA or alert.no_data_since:
+        return "no data"
+    return f"acknowledged by {alert.acknowledged_by}" if alert.acknowledged_at and alert.acknowledged_by else ""
+
+
+def _acknowledged_by(firing: Collection[Alert]) -> str:
+    """Who has it, once every firing alert is acknowledged."""
+    if not firing or not all(alert.acknowledged_at for alert in firing):
+        return ""
+    names = {str(alert.acknowledged_by) for alert in firing if alert.acknowledged_by}
+    return ", ".join(sorted(names)) or "somebody"
+
+
+def _group_url(alerts: Collection[Alert]) -> str:
+    """The page of the alert when there is one, else the list."""
+    if len(alerts) == 1:
+        return page_url(next(iter(alerts)))
+    try:
+        return f"{external_url()}{reverse('admin:alerts_alert_changelist')}"
+    except NoReverseMatch:
+        return ""

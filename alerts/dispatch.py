@@ -1,0 +1,167 @@
+"""From an alert to the groups it is told with: routing, and routing again after the tree was edited.
+
+What happens when a group is due is in alerts.flush; both are offered here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from django.db import transaction
+
+from alerts import policy
+from alerts.engine import timing
+from alerts.engine.routing import Destination
+from alerts.flush import due_groups, flush, flush_due
+from alerts.models import Alert, Group, GroupAlert
+from monitoring.promql import Labels
+
+__all__ = ["due_groups", "flush", "flush_due", "group_key", "reroute", "route"]
+
+_BATCH = 5000
+# A group that the sweep removes between being found and being locked is made again; twice in a row is no accident.
+_TRIES = 3
+Wanted = Mapping[str, tuple[Destination, list[Alert]]]
+
+
+def group_key(destination: Destination) -> str:
+    """The key of a group's row: a digest of route id and group labels (AD-13)."""
+    return hashlib.sha256(destination.group_key.encode()).hexdigest()
+
+
+def route(alerts: Sequence[Alert], at: datetime) -> int:
+    """How many memberships were made: each alert is put into every group its labels lead to (AR, AG-1 to AG-4).
+
+    Call it inside the transaction that saved the alerts. Pending and shadow alerts go nowhere; a resolved one joins
+    only when somebody posted it, since its group may have been told that it fires (AL-3).
+    """
+    tree = policy.routing()
+    wanted = _wanted([alert for alert in alerts if _is_routed(alert)], tree)
+    if not wanted:
+        return 0
+    with transaction.atomic():
+        groups = _locked_groups(wanted, tree, at)
+        _hurry(groups, wanted, at)
+        return _join(groups, wanted, at)
+
+
+def reroute(at: datetime) -> int:
+    """How many memberships changed after the tree was edited: groups of active alerts are built anew (AL-4).
+
+    A group whose route and labels are unchanged keeps its clock and what it was told, so it stays silent; others are
+    told under their new key (AL-5).
+    """
+    with transaction.atomic():
+        active = list(Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).order_by("id"))
+        tree = policy.routing()
+        wanted = _wanted(active, tree)
+        pairs = {(key, alert.pk) for key, (_, alerts) in wanted.items() for alert in alerts}
+        members = GroupAlert.objects.filter(alert__in=active).values_list("pk", "group__key", "alert_id")
+        gone = [pk for pk, key, alert_id in members if (key, alert_id) not in pairs]
+        GroupAlert.objects.filter(pk__in=gone).delete()
+        _repoint(tree)
+        return len(gone) + route(active, at)
+
+
+def _is_routed(alert: Alert) -> bool:
+    if alert.is_shadow or alert.state == Alert.State.PENDING:
+        return False
+    return alert.state == Alert.State.FIRING or alert.source == Alert.Source.API
+
+
+def _wanted(alerts: Iterable[Alert], tree: policy.Routing) -> dict[str, tuple[Destination, list[Alert]]]:
+    """Alerts by the key of each group they belong to."""
+    found: dict[str, tuple[Destination, list[Alert]]] = {}
+    keys: dict[str, str] = {}
+    for alert in alerts:
+        for destination in tree.tree.match(Labels.of(alert.labels)):
+            key = keys.get(destination.group_key)
+            if key is None:
+                key = keys[destination.group_key] = group_key(destination)
+            found.setdefault(key, (destination, []))[1].append(alert)
+    return found
+
+
+def _locked_groups(wanted: Wanted, tree: policy.Routing, at: datetime) -> dict[str, Group]:
+    """The rows of all wanted groups, made where they are missing.
+
+    Locked against the sweep of empty groups and in the order of their ids, so that two evaluations cannot deadlock.
+    """
+    locked: dict[str, Group] = {}
+    for _ in range(_TRIES):
+        rows = Group.objects.select_for_update(no_key=True).filter(key__in=wanted).order_by("id")
+        locked = {group.key: group for group in rows}
+        missing = [key for key in wanted if key not in locked]
+        if not missing:
+            return locked
+        Group.objects.bulk_create(
+            [_new_group(key, *wanted[key], tree, at) for key in missing], ignore_conflicts=True, batch_size=_BATCH
+        )
+    raise RuntimeError(f"{len(missing)} groups vanish as soon as they are made")
+
+
+def _new_group(
+    key: str, destination: Destination, alerts: Sequence[Alert], tree: policy.Routing, at: datetime
+) -> Group:
+    first = min(timing.first_tick(_starts_at(alert), at, destination.group_wait_seconds) for alert in alerts)
+    return Group(
+        key=key,
+        route_id=destination.route_id or None,
+        receiver_id=tree.receiver_ids.get(destination.receiver),
+        labels=destination.group_labels.as_dict(),
+        created_at=at,
+        next_flush_at=first,
+    )
+
+
+def _hurry(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> None:
+    """Let groups that never ticked tick at once for alerts that began long ago (AG-4)."""
+    changed = []
+    for key, group in groups.items():
+        destination, alerts = wanted[key]
+        due = group.next_flush_at
+        for alert in alerts:
+            due = timing.tick_after_arrival(
+                due, group.first_flush_at is not None, _starts_at(alert), at, destination.group_wait_seconds
+            )
+        if due != group.next_flush_at:
+            group.next_flush_at = due
+            changed.append(group)
+    Group.objects.bulk_update(changed, ["next_flush_at"], batch_size=_BATCH)
+
+
+def _join(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> int:
+    group_ids = [group.pk for group in groups.values()]
+    alert_ids = {alert.pk for _, alerts in wanted.values() for alert in alerts}
+    known: dict[int, set[int]] = defaultdict(set)
+    members = GroupAlert.objects.filter(group_id__in=group_ids, alert_id__in=alert_ids)
+    for group_id, alert_id in members.values_list("group_id", "alert_id"):
+        known[group_id].add(alert_id)
+    fresh = [
+        GroupAlert(group_id=groups[key].pk, alert_id=alert.pk, joined_at=at)
+        for key, (_, alerts) in wanted.items()
+        for alert in alerts
+        if alert.pk not in known[groups[key].pk]
+    ]
+    GroupAlert.objects.bulk_create(fresh, ignore_conflicts=True, batch_size=_BATCH)
+    return len(fresh)
+
+
+def _repoint(tree: policy.Routing) -> None:
+    """Give each group the receiver its route has now."""
+    groups = Group.objects.select_for_update(no_key=True).order_by("id")
+    changed = []
+    for group in groups:
+        route_now = tree.routes.get(group.route_id or policy.BUILT_IN_ROOT_ID)
+        receiver_id = tree.receiver_ids.get(route_now.receiver) if route_now else None
+        if group.receiver_id != receiver_id:
+            group.receiver_id = receiver_id
+            changed.append(group)
+    Group.objects.bulk_update(changed, ["receiver"], batch_size=_BATCH)
+
+
+def _starts_at(alert: Alert) -> datetime:
+    return alert.fired_at or alert.active_since

@@ -1,0 +1,367 @@
+"""One tick of a group: who of its alerts may be told, whether each way out is told, and the rows that say so.
+
+A tick is one transaction (DL-1): it locks due groups, decides by alerts.engine, queues messages and moves the clocks.
+Killed before the commit it happens again; killed after it, the message is in the outbox. The log of what was told is
+not written here but when a message arrived (AD-12): until then the queued message itself stands for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from alerts import compose, policy
+from alerts.engine import timing
+from alerts.engine.muting import Muter, MuteReason
+from alerts.engine.routing import Route, Tree
+from alerts.engine.timing import Decision, GroupView, LogEntry, TimingSettings
+from alerts.models import Alert, Event, Group, GroupAlert, Integration, Notification, NotifyLog
+from monitoring.promql import Labels
+
+_BATCH = 2000
+_STATE, _KIND = Notification.State, Notification.Kind
+_UNSENT = (_STATE.QUEUED, _STATE.SENDING)
+_TOLD_KINDS = (_KIND.POST, _KIND.UPDATE)
+# Changes that edit the living message; everything else is a new one (DL-10).
+_EDITS = frozenset(("new_alerts", "some_resolved", "all_resolved"))
+_NO_WAY_OUT = "no way out is configured"
+
+
+@dataclass
+class _Tick:
+    """One group at one tick, with everything that was read about it."""
+
+    group: Group
+    route: Route
+    planned: datetime
+    members: list[GroupAlert]
+    integrations: list[Integration]
+    logs: dict[int, NotifyLog]
+    unsent: dict[int | None, list[Notification]]
+    view: GroupView = field(default_factory=lambda: GroupView(timing.NONE))
+    reasons: dict[int, MuteReason] = field(default_factory=dict)  # by alert id
+    stale: list[int] = field(default_factory=list)  # memberships of an earlier life of the same label set
+    words: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Writes:
+    """Rows to be written together at the end of a transaction."""
+
+    notifications: list[tuple[Notification, list[Alert]]] = field(default_factory=list)
+    superseded: list[int] = field(default_factory=list)
+    logs: list[NotifyLog] = field(default_factory=list)
+    leaving: list[int] = field(default_factory=list)  # memberships
+    changed_members: list[GroupAlert] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+def due_groups(at: datetime, limit: int = 200) -> list[int]:
+    """Ids of the groups whose tick has come, the longest due first."""
+    rows = Group.objects.filter(next_flush_at__lte=at).order_by("next_flush_at", "id")
+    return list(rows.values_list("id", flat=True)[:limit])
+
+
+def flush(group_id: int, at: datetime) -> list[int]:
+    """Ids of the messages that one due group got; empty when it is not due or another worker has it."""
+    return _flush_rows(Group.objects.filter(pk=group_id), at, 1)
+
+
+def flush_due(at: datetime, limit: int = 200) -> list[int]:
+    """Ids of the messages that the up to `limit` longest due groups got, in one transaction.
+
+    Much cheaper than one flush a group in a storm: routes, silences and sources are read once.
+    """
+    return _flush_rows(Group.objects.all(), at, limit)
+
+
+@transaction.atomic
+def _flush_rows(rows: QuerySet[Group], at: datetime, limit: int) -> list[int]:
+    # "no key": inserting a membership only needs the key to stay, so ticks and foreign keys do not wait on each other.
+    locked = rows.filter(next_flush_at__lte=at).select_for_update(skip_locked=True, no_key=True)
+    groups = list(locked.order_by("next_flush_at", "id")[:limit])
+    if not groups:
+        return []
+    tree = policy.routing()
+    ticks = _read(groups, tree)
+    rule_ids = {member.alert.rule_id for tick in ticks for member in tick.members}
+    muter = policy.muter(at, rule_ids, tree.intervals)
+    writes = _Writes()
+    for tick in ticks:
+        _mute(tick, muter, at)
+        _tell(tick, tree.tree, at, writes)
+        _advance(tick, at)
+    Group.objects.bulk_update(
+        groups,
+        ["first_flush_at", "next_flush_at", "last_flush_at", "last_reason", "missed_flushes"],
+        batch_size=_BATCH,
+    )
+    return _save(writes)
+
+
+def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
+    """Everything about the groups in five queries; alerts before anything that can mute them (AI-9)."""
+    keys = [group.key for group in groups]
+    members: dict[int, list[GroupAlert]] = defaultdict(list)
+    rows = GroupAlert.objects.filter(group__in=groups)
+    for member in rows.select_related("alert__threshold", "alert__rule", "alert__acknowledged_by").order_by("alert_id"):
+        members[member.group_id].append(member)
+    receivers = {tree.receiver_ids.get(route.receiver) for route in tree.routes.values()}
+    integrations: dict[int, list[Integration]] = defaultdict(list)
+    enabled = Integration.objects.filter(receiver__in=receivers - {None}, is_enabled=True)
+    for integration in enabled.select_related("receiver").order_by("id"):
+        integrations[integration.receiver_id].append(integration)
+    logs: dict[str, dict[int, NotifyLog]] = defaultdict(dict)
+    for log in NotifyLog.objects.filter(group_key__in=keys):
+        logs[log.group_key][log.integration_id] = log
+    unsent: dict[str, dict[int | None, list[Notification]]] = defaultdict(lambda: defaultdict(list))
+    for row in _open_messages(keys):
+        unsent[row.group_key][row.integration_id].append(row)
+    ticks = []
+    for group in groups:
+        # A group of the built-in root outlives it until the alerts are routed again.
+        route = tree.routes.get(group.route_id or policy.BUILT_IN_ROOT_ID, tree.tree.root)
+        group.receiver_id = tree.receiver_ids.get(route.receiver)
+        ways = integrations[group.receiver_id] if group.receiver_id else []
+        ticks.append(
+            _Tick(group, route, group.next_flush_at, members[group.pk], ways, logs[group.key], unsent[group.key])
+        )
+    return ticks
+
+
+def _open_messages(keys: Sequence[str]) -> Iterable[Notification]:
+    """Messages about these groups that are still to be sent, oldest first, and the last kept one of each group."""
+    told = Notification.objects.filter(group_key__in=keys, kind__in=_TOLD_KINDS).defer("message")
+    kept = told.filter(state=_STATE.KEPT).order_by("group_key", "-id").distinct("group_key")
+    return [*told.filter(state__in=_UNSENT).order_by("id"), *kept]
+
+
+def _mute(tick: _Tick, muter: Muter, at: datetime) -> None:
+    """Sort the members into what may be told and what is muted, and remember why."""
+    newest = {member.alert.fingerprint: member for member in tick.members}  # ordered by id: the last one wins
+    tick.stale = [member.pk for member in tick.members if newest[member.alert.fingerprint] is not member]
+    tick.members = list(newest.values())
+    told = {print_ for log in tick.logs.values() for print_ in log.firing}
+    sorted_: dict[tuple[bool, bool], set[str]] = defaultdict(set)
+    for member in tick.members:
+        alert = member.alert
+        subject = policy.subject(alert, at, is_told=alert.fingerprint in told)
+        reason = muter.reason(subject, tick.route.active_intervals, tick.route.mute_intervals)
+        if reason is not None:
+            tick.reasons[alert.pk] = reason
+        sorted_[reason is not None, subject.is_resolved].add(alert.fingerprint)
+    tick.view = GroupView(
+        firing=frozenset(sorted_[False, False]),
+        resolved=frozenset(sorted_[False, True]),
+        muted_firing=frozenset(sorted_[True, False]),
+        muted_resolved=frozenset(sorted_[True, True]),
+        muted_words="; ".join(sorted({reason.words for reason in tick.reasons.values()})[:3]),
+    )
+
+
+def _tell(tick: _Tick, tree: Tree, at: datetime, writes: _Writes) -> None:
+    """Decide for each way out, queue what is to be said, and let go of alerts that have ended."""
+    is_waiting = False
+    for integration in tick.integrations:
+        is_waiting |= _tell_one(tick, integration, tree, at, writes)
+    if not tick.integrations:
+        _keep(tick, tree, at, writes)
+    writes.leaving += tick.stale
+    ended = tick.view.dropped_after
+    if not is_waiting:
+        # With a message on its way they stay until it has arrived: if it is overtaken, the next one must name them.
+        writes.leaving += [member.pk for member in tick.members if member.alert.fingerprint in ended]
+    for member in tick.members:
+        words = tick.reasons[member.alert_id].words if member.alert_id in tick.reasons else ""
+        if words != member.muted_reason:
+            member.muted_reason = words
+            writes.changed_members.append(member)
+            if words:
+                writes.events.append(
+                    Event(alert=member.alert, rule_id=member.alert.rule_id, at=at, kind=Event.Kind.NOT_NOTIFIED,
+                          reason=words)
+                )  # fmt: skip
+
+
+def _tell_one(tick: _Tick, integration: Integration, tree: Tree, at: datetime, writes: _Writes) -> bool:
+    """Decide for one way out; returns whether it has something still to be sent afterwards."""
+    open_ = tick.unsent.get(integration.pk, [])
+    row = tick.logs.get(integration.pk)
+    fixed = [message for message in open_ if not _can_withdraw(message)]
+    queued = [message for message in open_ if _can_withdraw(message)]
+    log = _log_of(fixed[-1], row) if fixed else _log_of_row(row)
+    settings = _settings(tick, integration.send_resolved)
+    decision = timing.decide(
+        tick.view, log, tick.planned, settings,
+        unsent=_log_of(queued[-1], row) if queued else None, hold=_hold(tick, at),
+    )  # fmt: skip
+    tick.words.append(f"{integration}: {decision.reason}")
+    if decision.withdraw_unsent:
+        writes.superseded += [message.pk for message in queued]
+        queued = []
+    if decision.send:
+        kind = _KIND.UPDATE if _is_edit(integration, decision, log) else _KIND.POST
+        told = log.firing if log else timing.NONE
+        writes.notifications.append(_notification(tick, decision, kind, integration, told, tree, at))
+        return True
+    _note_log(tick, integration, decision, log, writes)
+    return bool(queued or fixed)
+
+
+def _keep(tick: _Tick, tree: Tree, at: datetime, writes: _Writes) -> None:
+    """Without a way out the message is kept, exactly as it would look; what was kept last stands for the log."""
+    last = tick.unsent.get(None, [])
+    log = _log_of(last[-1], None) if last else None
+    decision = timing.decide(tick.view, log, tick.planned, _settings(tick, True), hold=_NO_WAY_OUT)
+    tick.words.append(f"{_NO_WAY_OUT}: {decision.reason}")
+    if decision.send:
+        told = log.firing if log else timing.NONE
+        writes.notifications.append(_notification(tick, decision, _KIND.POST, None, told, tree, at))
+
+
+def _settings(tick: _Tick, send_resolved: bool) -> TimingSettings:
+    # A firing that a silence swallowed whole must not keep the next one quiet (AS-6); time and inhibition as upstream.
+    by_silence = all(
+        tick.reasons[member.alert_id].kind == "silenced"
+        for member in tick.members
+        if member.alert.fingerprint in tick.view.muted_resolved
+    )
+    return TimingSettings(
+        group_interval_seconds=tick.route.group_interval_seconds,
+        repeat_interval_seconds=tick.route.repeat_interval_seconds,
+        send_resolved=send_resolved,
+        announce_after_swallowed_resolve=by_silence,
+        tell_missed_episodes=True,
+    )
+
+
+def _hold(tick: _Tick, at: datetime) -> str:
+    """Why the group is not repeated: somebody has each of its firing alerts in hand, or asked for quiet."""
+    firing = [member.alert for member in tick.members if member.alert.fingerprint in tick.view.firing]
+    if firing and all(alert.acknowledged_at for alert in firing):
+        return "acknowledged"
+    if firing and all(alert.acknowledged_at or (alert.snoozed_until and alert.snoozed_until > at) for alert in firing):
+        return "snoozed"
+    return ""
+
+
+def _can_withdraw(message: Notification) -> bool:
+    """Whether a queued message has surely not been seen by anybody."""
+    return message.state == _STATE.QUEUED and not message.is_ambiguous and message.digest_id is None
+
+
+def _log_of(message: Notification, row: NotifyLog | None) -> LogEntry:
+    """What the log will say once `message` has arrived."""
+    planned = row.told_at if row and message.kind == _KIND.UPDATE else message.flushed_at
+    expires_at = message.log_expires_at or message.flushed_at
+    return LogEntry(frozenset(message.firing), frozenset(message.resolved), planned, expires_at)
+
+
+def _log_of_row(row: NotifyLog | None) -> LogEntry | None:
+    # told_at and not flushed_at: an edit notifies nobody, so repeats count from the last new message (DL-10).
+    return None if row is None else LogEntry(
+        frozenset(row.firing), frozenset(row.resolved), row.told_at, row.expires_at
+    )  # fmt: skip
+
+
+def _is_edit(integration: Integration, decision: Decision, log: LogEntry | None) -> bool:
+    """Whether the message edits the one before: on a bot token, as long as the problem it told of is not over."""
+    is_living = integration.kind == Integration.Kind.SLACK
+    return is_living and decision.why in _EDITS and log is not None and bool(log.firing)
+
+
+def _notification(
+    tick: _Tick, decision: Decision, kind: str, integration: Integration | None, told: timing.Fingerprints,
+    tree: Tree, at: datetime,
+) -> tuple[Notification, list[Alert]]:  # fmt: skip
+    wanted = decision.firing | decision.resolved
+    alerts = [member.alert for member in tick.members if member.alert.fingerprint in wanted]
+    dedup_key = _dedup_key(tick, integration)
+    log = decision.log_after
+    content = compose.message(
+        alerts, group=tick.group, receiver=tick.route.receiver, at=at, upstream_key=_upstream_key(tick, tree),
+        route=tick.route.title, outbox_id=dedup_key, told=told, notes=_notes(tick),
+    )  # fmt: skip
+    row = Notification(
+        dedup_key=dedup_key,
+        integration=integration,
+        receiver_name=tick.route.receiver if tick.group.receiver_id else "",
+        group=tick.group,
+        group_key=tick.group.key,
+        kind=kind,
+        status=content.status,
+        severity=content.severity,
+        why=decision.why,
+        reason=decision.reason,
+        firing=sorted(log.firing) if log else [],
+        resolved=sorted(log.resolved) if log else [],
+        log_expires_at=log.expires_at if log else None,
+        message=compose.dump(content),
+        state=_STATE.QUEUED if integration else _STATE.KEPT,
+        channel_key=integration.channel_key if integration else "",
+        not_before=at,
+        flushed_at=tick.planned,
+        created_at=at,
+    )
+    return row, alerts
+
+
+def _dedup_key(tick: _Tick, integration: Integration | None) -> str:
+    way = integration.pk if integration else "kept"
+    return hashlib.sha256(f"{tick.group.key}|{way}|{tick.planned.isoformat()}".encode()).hexdigest()
+
+
+def _upstream_key(tick: _Tick, tree: Tree) -> str:
+    for destination in tree.match(Labels.of(tick.members[0].alert.labels)):
+        if destination.route_id == tick.route.id:
+            return destination.upstream_key
+    return ""
+
+
+def _notes(tick: _Tick) -> list[str]:
+    muted = len(tick.view.muted_firing)
+    return [f"{muted} more not told: {tick.view.muted_words}"] if muted else []
+
+
+def _note_log(tick: _Tick, integration: Integration, decision: Decision, log: LogEntry | None, writes: _Writes) -> None:
+    """Write the log although nothing is sent, where the engine changed it (AD-8, AS-6)."""
+    after = decision.log_after
+    if after is None or (log is not None and after.firing == log.firing and after.resolved == log.resolved):
+        return
+    row = tick.logs.get(integration.pk) or NotifyLog(group_key=tick.group.key, integration=integration)
+    row.firing, row.resolved = sorted(after.firing), sorted(after.resolved)
+    row.flushed_at, row.told_at, row.expires_at = tick.planned, after.planned_tick, after.expires_at
+    writes.logs.append(row)
+
+
+def _advance(tick: _Tick, at: datetime) -> None:
+    group = tick.group
+    following = timing.next_tick(tick.planned, at, tick.route.group_interval_seconds)
+    group.first_flush_at = group.first_flush_at or tick.planned
+    group.next_flush_at = following.at
+    group.missed_flushes += following.missed
+    group.last_flush_at = at
+    group.last_reason = "\n".join(tick.words) or "nothing to tell"
+
+
+def _save(writes: _Writes) -> list[int]:
+    """Write all rows of a transaction; returns the ids of the new messages."""
+    Notification.objects.filter(pk__in=writes.superseded).update(state=_STATE.SUPERSEDED)
+    rows = Notification.objects.bulk_create([row for row, _ in writes.notifications], batch_size=_BATCH)
+    through = Notification.alerts.through
+    links = [
+        through(notification_id=row.pk, alert_id=alert.pk) for row, alerts in writes.notifications for alert in alerts
+    ]
+    through.objects.bulk_create(links, batch_size=_BATCH)
+    for log in writes.logs:
+        log.save()
+    GroupAlert.objects.bulk_update(writes.changed_members, ["muted_reason"], batch_size=_BATCH)
+    GroupAlert.objects.filter(pk__in=writes.leaving).delete()
+    Event.objects.bulk_create(writes.events, batch_size=_BATCH)
+    return [row.pk for row in rows]

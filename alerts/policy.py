@@ -1,0 +1,147 @@
+"""The rows that say who is told and who is muted, as values of the engine: routes, intervals, silences, inhibition.
+
+Hides how matchers, intervals and trees are stored, and that a tree is rebuilt only when its rows have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from django.db.models import Q
+
+from alerts import models
+from alerts.engine.intervals import TimeInterval, parse_interval
+from alerts.engine.matching import parse_alertmanager_matchers
+from alerts.engine.muting import SEVERITY_ORDER, Inhibitor, InhibitRule, Muter, Subject
+from alerts.engine.routing import Route, RouteNode, Tree, resolve_tree
+from alerts.engine.silences import Silence
+from monitoring.promql import Labels, Matcher
+
+# The root of a tree that nobody has made yet, and the receiver of a root that has none: the engine wants a name.
+BUILT_IN_ROOT_ID = 0
+NOBODY = "nobody (no receiver is set)"
+_BUILT_IN_ROOT = RouteNode(BUILT_IN_ROOT_ID, name="built-in root", receiver=NOBODY, group_by=("alertname",))
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The route tree as it is now, with the ids of the receivers it names and its time intervals."""
+
+    tree: Tree
+    routes: Mapping[int, Route]
+    receiver_ids: Mapping[str, int]
+    intervals: Mapping[str, Sequence[TimeInterval]]
+
+
+def routing() -> Routing:
+    """The current route tree; the built-in root alone while there are no routes. Raises RouteError for a broken one."""
+    receivers = dict(models.Receiver.objects.values_list("name", "id"))
+    return Routing(*_resolved(tuple(_nodes())), receivers, intervals())
+
+
+def intervals() -> dict[str, tuple[TimeInterval, ...]]:
+    """All named time intervals."""
+    rows = models.TimeInterval.objects.values_list("name", "spec")
+    return {name: tuple(parse_interval(item) for item in spec) for name, spec in rows}
+
+
+def silence_value(row: models.Silence) -> Silence:
+    """One silence as the engine sees it."""
+    return Silence(
+        id=str(row.uuid), matchers=matchers(row.matchers), starts_at=row.starts_at, ends_at=row.ends_at,
+        author=row.created_by, comment=row.comment,
+    )  # fmt: skip
+
+
+def silences(at: datetime) -> list[Silence]:
+    """The silences that hold at `at`."""
+    rows = models.Silence.objects.filter(starts_at__lte=at, ends_at__gt=at).order_by("id")
+    return [silence_value(row) for row in rows]
+
+
+def inhibit_rules() -> list[InhibitRule]:
+    """The inhibit rules that are switched on."""
+    return [
+        InhibitRule(
+            str(row.pk), matchers(row.source_matchers), matchers(row.target_matchers), tuple(row.equal), name=row.name
+        )
+        for row in models.InhibitRule.objects.filter(is_enabled=True)
+    ]
+
+
+def muter(at: datetime, rule_ids: Iterable[int | None], time_intervals: Mapping[str, Sequence[TimeInterval]]) -> Muter:
+    """What can mute alerts of the rules `rule_ids` (None: posted ones) at `at`.
+
+    Reads every firing alert that may be a source; read the targets before calling, so that no source committed
+    together with its target is overlooked (AI-9).
+    """
+    rules = inhibit_rules()
+    inhibitor = Inhibitor(rules)
+    for source in _sources(rules, {rule_id for rule_id in rule_ids if rule_id is not None}, at):
+        inhibitor.add(source)
+    return Muter(at, inhibitor, silences(at), time_intervals)
+
+
+def is_resolved(alert: models.Alert, at: datetime) -> bool:
+    """Whether an alert has ended at `at`: so it was decided, or the end its sender gave has come (AI-3)."""
+    if alert.state == models.Alert.State.RESOLVED:
+        return True
+    return alert.source == models.Alert.Source.API and alert.ends_at is not None and alert.ends_at <= at
+
+
+def subject(alert: models.Alert, at: datetime, *, is_told: bool = False) -> Subject:
+    """One alert as muting sees it."""
+    return Subject(Labels.of(alert.labels), alert.rule_id, is_resolved(alert, at), is_told)
+
+
+def matchers(texts: Iterable[str]) -> tuple[Matcher, ...]:
+    """The matchers of a JSON list in Alertmanager's text form; raises MatcherError."""
+    return tuple(matcher for text in texts for matcher in _parsed(text))
+
+
+_parsed = lru_cache(maxsize=4096)(parse_alertmanager_matchers)
+
+
+@lru_cache(maxsize=4)
+def _resolved(nodes: tuple[RouteNode, ...]) -> tuple[Tree, dict[int, Route]]:
+    tree = resolve_tree(nodes or (_BUILT_IN_ROOT,))
+    return tree, {route.id: route for route in tree.routes()}
+
+
+def _nodes() -> Iterable[RouteNode]:
+    rows = models.Route.objects.select_related("receiver").prefetch_related("mute_intervals", "active_intervals")
+    for row in rows:
+        receiver = row.receiver.name if row.receiver else None
+        yield RouteNode(
+            id=row.pk,
+            parent_id=row.parent_id,
+            position=row.position,
+            matchers=matchers(row.matchers),
+            receiver=receiver if receiver or row.parent_id else NOBODY,
+            group_by=tuple(row.group_by or ()),
+            continues=row.goes_on,
+            group_wait_seconds=row.group_wait_seconds,
+            group_interval_seconds=row.group_interval_seconds,
+            repeat_interval_seconds=row.repeat_interval_seconds,
+            mute_intervals=tuple(interval.name for interval in row.mute_intervals.all()),
+            active_intervals=tuple(interval.name for interval in row.active_intervals.all()),
+        )
+
+
+def _sources(rules: Sequence[InhibitRule], rule_ids: set[int], at: datetime) -> Iterable[Subject]:
+    """Firing alerts that can mute: higher severities of `rule_ids`, and what the equalities of `rules` let through."""
+    wanted = Q(rule_id__in=rule_ids, severity__in=SEVERITY_ORDER[1:])
+    for rule in rules:
+        wanted |= Q(labels__contains={matcher.name: matcher.value for matcher in rule.source if _is_pinned(matcher)})
+    firing = models.Alert.objects.filter(wanted, state=models.Alert.State.FIRING, is_shadow=False)
+    live = firing.exclude(source=models.Alert.Source.API, ends_at__lte=at)
+    for labels, rule_id in live.values_list("labels", "rule_id").iterator():
+        yield Subject(Labels.of(labels), rule_id)
+
+
+def _is_pinned(matcher: Matcher) -> bool:
+    # An equality with "" holds for labels that are absent, which containment cannot say.
+    return matcher.op == "=" and bool(matcher.value)

@@ -1,0 +1,97 @@
+"""Makers of rows for tests: each gives a valid row with as little as the test has to say."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from typing import Any
+
+from alerts.engine.fingerprint import fingerprint
+from alerts.models import (
+    Alert,
+    Integration,
+    Receiver,
+    Route,
+    Rule,
+    RuleGroup,
+    Silence,
+    SlackApp,
+    Threshold,
+)
+from monitoring.promql import Labels
+
+# A Wednesday; tests that need another moment add to it.
+T0 = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+_numbers = itertools.count(1)
+
+
+def rule_group(**fields: Any) -> RuleGroup:
+    """A rule group with a name of its own."""
+    return RuleGroup.objects.create(**({"name": f"group {next(_numbers)}"} | fields))
+
+
+def rule(name: str = "HostCPUHigh", expr: str = "cpu_usage_percent", **fields: Any) -> Rule:
+    """An alerting rule in a group of its own unless `group` is given."""
+    group = fields.pop("group", None) or rule_group()
+    return Rule.objects.create(group=group, name=name, expr=expr, **fields)
+
+
+def threshold(of: Rule, value: float = 90.0, severity: str = "warning", **fields: Any) -> Threshold:
+    """A limit of a rule."""
+    return Threshold.objects.create(rule=of, value=value, severity=severity, **fields)
+
+
+def alert(name: str = "HostCPUHigh", at: datetime = T0, **fields: Any) -> Alert:
+    """A firing alert of no rule that began at `at`.
+
+    labels: added to alertname and severity; source="api" makes it a posted one.
+    """
+    labels = {"alertname": name, **fields.pop("labels", {})}
+    if fields.get("severity"):
+        labels["severity"] = fields["severity"]
+    given = {
+        "name": name, "labels": labels, "fingerprint": fingerprint(Labels.of(labels)), "state": Alert.State.FIRING,
+        "active_since": at, "fired_at": at, "updated_at": at, "severity": labels.get("severity", ""),
+    }  # fmt: skip
+    return Alert.objects.create(**(given | fields))
+
+
+def resolve(row: Alert, at: datetime) -> Alert:
+    """The alert, ended at `at`."""
+    row.state, row.resolved_at, row.updated_at = Alert.State.RESOLVED, at, at
+    row.save(update_fields=["state", "resolved_at", "updated_at"])
+    return row
+
+
+def receiver(name: str = "ml-team") -> Receiver:
+    """A receiver without ways out."""
+    return Receiver.objects.get_or_create(name=name)[0]
+
+
+def slack_app(**fields: Any) -> SlackApp:
+    """A Slack app with a token."""
+    return SlackApp.objects.get_or_create(name="Slack", defaults={"bot_token": "xoxb-test"} | fields)[0]
+
+
+def integration(of: Receiver | None = None, kind: str = Integration.Kind.SLACK, **fields: Any) -> Integration:
+    """A way out of a receiver: Slack's #alerts by bot token unless said otherwise."""
+    if kind == Integration.Kind.SLACK:
+        fields = {"slack_app": fields.pop("slack_app", None) or slack_app(), "target": "#alerts"} | fields
+    return Integration.objects.create(receiver=of or receiver(), kind=kind, **fields)
+
+
+def route(parent: Route | None = None, **fields: Any) -> Route:
+    """A route: the root without `parent`, told to the receiver ml-team, grouped by alertname, 30 s / 5 min / 4 h."""
+    if parent is None:
+        fields = {
+            "receiver": fields.pop("receiver", None) or receiver(), "group_by": ["alertname"],
+            "group_wait_seconds": 30, "group_interval_seconds": 300, "repeat_interval_seconds": 14_400,
+        } | fields  # fmt: skip
+    return Route.objects.create(parent=parent, **fields)
+
+
+def silence(*matchers: str, starts_at: datetime = T0, ends_at: datetime | None = None, **fields: Any) -> Silence:
+    """A silence by ana from T0 to midnight."""
+    given = {"created_by": "ana", "comment": "planned work"} | fields
+    end = ends_at or datetime(2026, 3, 5, tzinfo=UTC)
+    return Silence.objects.create(matchers=list(matchers), starts_at=starts_at, ends_at=end, **given)
