@@ -61,7 +61,7 @@ def post(
         arguments |= {"thread_ts": thread_ts, "reply_broadcast": reply_broadcast}
     verb: slack_errors.Verb = "reply" if thread_ts else "post"
     answer = call(config, verb, "chat.postMessage", is_shrunk=is_shrunk(payload), **arguments)
-    return _receipt(answer, ambiguous=True)
+    return Receipt(channel=str(answer.get("channel") or ""), ts=_ts(answer, ambiguous=True))
 
 
 def update(config: SlackBotConfig, payload: Mapping[str, Any], *, channel: str, ts: str) -> Receipt:
@@ -72,7 +72,8 @@ def update(config: SlackBotConfig, payload: Mapping[str, Any], *, channel: str, 
     arguments: dict[str, Any] = {"blocks": [], "attachments": []} | _message(payload)
     arguments["text"] = _cut_bytes(str(arguments["text"]), MAX_UPDATE_TEXT_BYTES)
     arguments |= {"channel": channel, "ts": ts}
-    return _receipt(call(config, "update", "chat.update", is_shrunk=is_shrunk(payload), **arguments), ambiguous=False)
+    answer = call(config, "update", "chat.update", is_shrunk=is_shrunk(payload), **arguments)
+    return Receipt(channel=channel, ts=_ts(answer, ambiguous=False))
 
 
 def post_webhook(config: SlackWebhookConfig, payload: Mapping[str, Any]) -> Receipt:
@@ -80,9 +81,7 @@ def post_webhook(config: SlackWebhookConfig, payload: Mapping[str, Any]) -> Rece
     problem = wire.url_problem(config.url, needs_https=True)
     if problem:
         raise Permanent(f"The webhook's address cannot be used: {problem}.", code="bad_url")
-    message = _message(payload)
-    message.pop("metadata", None)
-    body = json.dumps(message).encode()
+    body = json.dumps(_message(payload)).encode()
     failure: DeliveryError
     try:
         answer = wire.post(
@@ -144,12 +143,12 @@ def _message(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {"text": ""} | message
 
 
-def _receipt(answer: Any, *, ambiguous: bool) -> Receipt:
-    channel, ts = str(answer.get("channel") or ""), str(answer.get("ts") or "")
+def _ts(answer: Any, *, ambiguous: bool) -> str:
+    ts = str(answer.get("ts") or "")
     if not ts:
         # Without a ts the message could never be edited; the outbox looks for it by metadata.
         raise Transient("Slack answered without saying which message it made.", code="no_ts", ambiguous=ambiguous)
-    return Receipt(channel=channel, ts=ts)
+    return ts
 
 
 def _webhook_failure(config: SlackWebhookConfig, answer: wire.Answer, is_short: bool) -> DeliveryError:

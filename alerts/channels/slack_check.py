@@ -119,10 +119,12 @@ def _channel(config: SlackBotConfig, granted: set[str] | None) -> list[CheckResu
         return [archived, _not_looked("member"), CheckResult("can post", False, "Nobody can post there.")]
     kind = "private" if facts.get("is_private") else "public"
     found = CheckResult("channel", True, f"#{facts.get('name')} ({facts.get('id')}) is a {kind} channel.")
-    return [found, *_posting(facts, granted or set())]
+    return [found, *_posting(facts, granted)]
 
 
-def _posting(facts: dict[str, Any], granted: set[str]) -> list[CheckResult]:
+def _posting(facts: dict[str, Any], listed: set[str] | None) -> list[CheckResult]:
+    # What Slack did not list is taken as granted here: the first message will tell, and loudly.
+    granted = set(SCOPES) if listed is None else listed
     is_member = bool(facts.get("is_member"))
     is_open = not facts.get("is_private") and "chat:write.public" in granted
     if is_member:

@@ -16,7 +16,7 @@ from slack_sdk.web import SlackResponse
 from slack_sdk.web.file_upload_v2_result import FileUploadV2Result
 
 from alerts.channels import slack_errors, wire
-from alerts.channels.base import DeliveryError, Permanent, Transient
+from alerts.channels.base import DeliveryError, Permanent, Scope, Transient
 
 SLACK_API = "https://slack.com/api/"
 # A delivery holds a worker and a lease; Slack answers within 3 s or is in trouble.
@@ -113,7 +113,8 @@ def guarded(verb: slack_errors.Verb, send: Callable[[], SlackResponse], *, is_sh
 def from_wire(error: wire.NotSent | wire.AnswerLost | wire.Refused, verb: slack_errors.Verb) -> DeliveryError:
     """The delivery error for a connection that failed; only a lost answer to a new message is ambiguous."""
     if isinstance(error, wire.Refused):
-        return Permanent(f"Slack's address is not allowed: {error}.", scope="account", code="address_refused")
+        scope: Scope = "destination" if verb == "webhook" else "account"
+        return Permanent(f"Slack's address is not allowed: {error}.", scope=scope, code="address_refused")
     if isinstance(error, wire.NotSent):
         return Transient(f"Slack could not be reached: {error}.", code="not_sent")
     is_new = verb not in ("update", "ask")

@@ -118,6 +118,8 @@ _BY_STATUS: dict[int, tuple[Kind, str]] = {
     410: (Kind.DESTINATION, "the destination is gone for good"),
     413: (Kind.SHRINK, "the message is too large"),
     429: (Kind.WAIT, "Slack asks us to slow down"),
+    # Both are Slack's own word that it did not post; 502 and 504 come from something in front of it.
+    500: (Kind.RETRY, "Slack had an internal error"),
     503: (Kind.RETRY, "Slack is unavailable at the moment"),
 }
 _SCOPES: dict[Kind, Scope] = {
@@ -151,7 +153,7 @@ def _without_code(code: str, http_status: int) -> tuple[Kind, str]:
     if http_status in _BY_STATUS:
         return _BY_STATUS[http_status]
     if http_status >= 500:
-        return Kind.RETRY_LOOK, "Slack or something in front of it had an error"
+        return Kind.RETRY_LOOK, "something in front of Slack had an error, and Slack may have posted all the same"
     if 300 <= http_status < 400:
         return Kind.DESTINATION, "the address answers with a redirect, which is not followed"
     return Kind.UNKNOWN, "Slack answered in a way we do not know"

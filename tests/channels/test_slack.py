@@ -236,6 +236,17 @@ def test_a_webhook_post_has_no_ts_to_edit_later(slack: FakeSlack, hook: SlackWeb
     assert (receipt.ts, message.via, message.blocks) == ("", "webhook", [BLOCK])
 
 
+def test_a_webhook_post_carries_its_metadata(slack: FakeSlack, hook: SlackWebhookConfig) -> None:
+    channel.post_webhook(hook, PAYLOAD)
+    assert slack.messages("default")[0].event["firing"] == ["HostCPUHigh"]
+
+
+def test_a_webhook_at_a_forbidden_address_breaks_only_itself() -> None:
+    with pytest.raises(Permanent, match="link-local") as failure:
+        channel.post_webhook(SlackWebhookConfig("https://169.254.169.254/services/T/B/x"), PAYLOAD)
+    assert failure.value.scope == "destination"
+
+
 def test_a_webhook_answer_other_than_ok_is_a_failure(slack: FakeSlack, hook: SlackWebhookConfig) -> None:
     slack.set_mode("default", "ok_false", error="channel_not_found")
     with pytest.raises(Permanent) as failure:

@@ -131,8 +131,8 @@ def test_SL_9_a_webhooks_answer_is_judged_by_its_text_first(
     assert (type(failure.value), getattr(failure.value, "scope", "")) == (kind, scope)
 
 
-@pytest.mark.parametrize(("status", "ambiguous"), [(500, True), (502, True), (503, False), (504, True)])
-def test_a_server_error_is_ambiguous_unless_the_server_never_took_the_request(
+@pytest.mark.parametrize(("status", "ambiguous"), [(500, False), (502, True), (503, False), (504, True)])
+def test_a_server_error_is_ambiguous_when_it_comes_from_something_in_front_of_slack(
     workspace: FakeSlack, status: int, ambiguous: bool
 ) -> None:
     workspace.set_mode("alerts", "status", code=status, body="upstream failed")
