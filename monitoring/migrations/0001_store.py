@@ -10,6 +10,7 @@ from django.db import migrations, models
 TABLES = """
 create table store_source (
     id serial primary key, hash bytea not null unique, name text not null, labels jsonb not null,
+    is_partial boolean not null default false,
     created xid8 not null default pg_current_xact_id());
 create index store_source_created on store_source (created);
 create index store_source_name on store_source (name);
@@ -26,9 +27,11 @@ create table store_source_layout (
     created xid8 not null default pg_current_xact_id(), primary key (source_id, layout_id));
 create index store_source_layout_created on store_source_layout (created);
 create table store_state (
-    id smallint primary key check (id = 1), floor_ms bigint not null default 0, generation bigint not null);
+    id smallint primary key check (id = 1), floor_ms bigint not null default 0, day_to int not null default 0,
+    generation bigint not null);
 create table store_mark (
-    source_id int primary key, chunk_to int not null default 0, day_to int not null default 0);
+    source_id int primary key, chunk_to int not null default 0);
+create table store_drop (name text primary key, after_ms bigint not null);
 create table store_row (
     source_id int not null, at_ms bigint not null, layout_id int not null, v bytea not null,
     created xid8 not null default pg_current_xact_id(), primary key (source_id, at_ms));
@@ -55,7 +58,7 @@ alter table store_row set (
 """
 
 DROP = """
-drop table store_row, store_block, store_chunk, store_day, store_mark, store_state, store_source_layout,
+drop table store_row, store_block, store_chunk, store_day, store_mark, store_drop, store_state, store_source_layout,
     store_layout, store_key, store_source;
 """
 
@@ -76,6 +79,7 @@ STATE = [
         ("hash", models.BinaryField(unique=True)),
         ("name", models.TextField(db_index=True)),
         ("labels", models.JSONField(default=dict)),
+        ("is_partial", models.BooleanField(default=False)),
     ),
     _model(
         "SeriesKey",
@@ -106,6 +110,7 @@ STATE = [
         "store_state",
         ("id", models.SmallIntegerField(primary_key=True, serialize=False)),
         ("floor_ms", models.BigIntegerField(default=0)),
+        ("day_to", models.IntegerField(default=0)),
         ("generation", models.BigIntegerField()),
     ),
     _model(
@@ -113,7 +118,12 @@ STATE = [
         "store_mark",
         ("source_id", models.IntegerField(primary_key=True, serialize=False)),
         ("chunk_to", models.IntegerField(default=0)),
-        ("day_to", models.IntegerField(default=0)),
+    ),
+    _model(
+        "PlannedDrop",
+        "store_drop",
+        ("name", models.TextField(primary_key=True, serialize=False)),
+        ("after_ms", models.BigIntegerField()),
     ),
     _model(
         "Row",

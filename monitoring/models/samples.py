@@ -10,12 +10,16 @@ from django.db import models
 
 
 class Source(models.Model):
-    """Who measured, with the labels it gives to all its samples; the same name with other labels is another row."""
+    """Who measured, with the labels it gives to all its samples; the same name with other labels is another row.
+
+    A partial source says nothing of the series that it leaves out (backfill).
+    """
 
     id = models.AutoField(primary_key=True)
     hash = models.BinaryField(unique=True)
     name = models.TextField(db_index=True)
     labels = models.JSONField(default=dict)
+    is_partial = models.BooleanField(default=False)
 
     class Meta:
         db_table = "store_source"
@@ -70,10 +74,12 @@ class SourceLayout(models.Model):
 
 
 class StoreState(models.Model):
-    """The one row that says what may still be appended (`floor_ms`) and when caches are void (`generation`)."""
+    """The one row that says from when on samples may be appended (`floor_ms`), which windows are merged into days
+    (below `day_to`) and when caches are void (`generation`)."""
 
     id = models.SmallIntegerField(primary_key=True)
     floor_ms = models.BigIntegerField(default=0)
+    day_to = models.IntegerField(default=0)
     generation = models.BigIntegerField()
 
     class Meta:
@@ -84,17 +90,29 @@ class StoreState(models.Model):
 
 
 class Mark(models.Model):
-    """How far a source has been compacted and merged: windows below `chunk_to` are chunks, below `day_to` days."""
+    """How far a source has been compacted: its windows below `chunk_to` are chunks."""
 
     source_id = models.IntegerField(primary_key=True)
     chunk_to = models.IntegerField(default=0)
-    day_to = models.IntegerField(default=0)
 
     class Meta:
         db_table = "store_mark"
 
     def __str__(self) -> str:
         return f"source {self.source_id}"
+
+
+class PlannedDrop(models.Model):
+    """A partition whose samples have moved on; it is dropped when no reader can still be at it."""
+
+    name = models.TextField(primary_key=True)
+    after_ms = models.BigIntegerField()
+
+    class Meta:
+        db_table = "store_drop"
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Row(models.Model):

@@ -21,7 +21,8 @@ from . import wire
 from .keys import BadKey, digest, key_hash, parse_key
 
 Ids = NDArray[np.int32]
-SourceKey = tuple[str, tuple[tuple[str, str], ...]]
+#: Name, sorted labels, whether it is partial.
+SourceKey = tuple[str, tuple[tuple[str, str], ...], bool]
 NO_IDS: Ids = np.empty(0, np.int32)
 #: Texts kept per process, about 150 bytes each; one more than this and the cache starts anew.
 MAX_CACHED_TEXTS = 2_000_000
@@ -118,9 +119,20 @@ class Learnt:
         unknown = [source for source in dict.fromkeys(sources) if source not in self.catalog.seats]
         if not unknown:
             return
-        by_hash = {digest(source[0], *[text for pair in source[1] for text in pair]): source for source in unknown}
-        rows = [(found, name, dict(labels)) for found, (name, labels) in sorted(by_hash.items())]
-        ids = _intern("store_source", rows)
+        by_hash = {_source_hash(source): source for source in unknown}
+        ids = {}
+        for is_partial in (False, True):
+            rows = [
+                (found, name, dict(labels))
+                for found, (name, labels, partial) in sorted(by_hash.items())
+                if partial == is_partial
+            ]
+            ids.update(_intern("store_source", rows))
+            if is_partial and rows:
+                wire.execute(
+                    "update store_source set is_partial = true where id = any(%s) and not is_partial",
+                    [[ids[row[0]] for row in rows]],
+                )
         last = _last_layouts(list(ids.values()))
         for found, source in by_hash.items():
             self.seats[source] = last.get(ids[found]) or Seat(ids[found])
@@ -165,6 +177,11 @@ class Learnt:
     def has_news(self) -> bool:
         """Whether there is something to publish when the transaction commits."""
         return self.generation is not None and bool(self.keys or self.layouts or self.seats)
+
+
+def _source_hash(source: SourceKey) -> bytes:
+    name, labels, is_partial = source
+    return digest(name, *[text for pair in labels for text in pair], *(("partial",) if is_partial else ()))
 
 
 def _intern(table: str, rows: list[tuple[bytes, str, dict[str, str]]]) -> dict[bytes, int]:

@@ -20,6 +20,7 @@ from ..promql.labels import NAME, Labels
 from ..promql.matchers import Matcher
 from . import wire
 from .postings import KeyTable, Shape
+from .records import ABSENT, STALE
 
 Ids = NDArray[np.int32]
 Positions = NDArray[np.intp]
@@ -31,9 +32,13 @@ MAX_LABEL_ROWS = 500_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picked:
-    """The series of one source that were asked for: key ids in ascending order and their labels in the same order."""
+    """The series of one source that were asked for: key ids in ascending order and their labels in the same order.
+
+    ``fill`` is what a missing value means for this source: STALE, or ABSENT for a partial one.
+    """
 
     source_id: int
+    fill: float
     key_ids: Ids
     labels: tuple[Labels, ...]
 
@@ -45,6 +50,7 @@ class Index:
         self.keys = KeyTable()
         self.names: dict[int, str] = {}
         self.shapes: dict[int, Shape] = {}
+        self.fills: dict[int, float] = {}
         self.layouts: dict[int, Positions] = {}
         self.layout_ids: dict[int, Ids] = {}
         self.used: dict[int, set[int]] = {}
@@ -57,7 +63,7 @@ class Index:
         """Return an index that can learn more without this one changing."""
         twin = Index()
         twin.keys = self.keys.copy()
-        twin.names, twin.shapes = dict(self.names), dict(self.shapes)
+        twin.names, twin.shapes, twin.fills = dict(self.names), dict(self.shapes), dict(self.fills)
         twin.layouts, twin.layout_ids = dict(self.layouts), dict(self.layout_ids)
         twin.used = {source: set(used) for source, used in self.used.items()}
         return twin
@@ -65,10 +71,11 @@ class Index:
     def add(self, delta: Delta) -> bool:
         """Learn rows of the four tables; rows already known do no harm. Returns whether anything was new."""
         is_new = self.keys.add(delta["key"])
-        for source_id, name, labels in delta["source"]:
+        for source_id, name, labels, is_partial in delta["source"]:
             if source_id not in self.names:
                 self.names[source_id] = name
                 self.shapes[source_id] = Shape(json.loads(labels) if isinstance(labels, str) else labels)
+                self.fills[source_id] = ABSENT if is_partial else STALE
                 is_new = True
         for layout_id, keys in delta["layout"]:
             if layout_id not in self.layouts:
@@ -138,7 +145,7 @@ class Index:
                 self._label_rows.clear()
                 self._label_count = len(labels)
             self._label_rows[cache_key] = labels
-        return Picked(source_id, key_ids, labels)
+        return Picked(source_id, self.fills[source_id], key_ids, labels)
 
     def all_names(self) -> set[str]:
         """Return every metric name some source has sent."""
@@ -162,7 +169,7 @@ _shared = _Shared()
 
 _PROBE = """
 select pg_snapshot_xmin(pg_current_snapshot())::text, coalesce(pg_current_xact_id_if_assigned()::text, ''),
-    (select generation from store_state where id = 1), (select floor_ms from store_state where id = 1),
+    (select row(floor_ms, day_to, generation)::text from store_state where id = 1),
     exists (select from store_key where created >= %(since)s::xid8)
         or exists (select from store_source where created >= %(since)s::xid8)
         or exists (select from store_source_layout where created >= %(since)s::xid8)
@@ -171,20 +178,30 @@ select pg_snapshot_xmin(pg_current_snapshot())::text, coalesce(pg_current_xact_i
 _DELTAS = {
     "used": "select source_id, layout_id, created::text from store_source_layout where created >= %s::xid8",
     "key": "select id, name, labels, created::text from store_key where created >= %s::xid8 order by id",
-    "source": "select id, name, labels, created::text from store_source where created >= %s::xid8",
+    "source": "select id, name, labels, is_partial, created::text from store_source where created >= %s::xid8",
 }
 
 
-def current() -> tuple[Index, int]:
-    """Return an index that knows everything visible to this connection, and the floor (ms; 0 for none)."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far the tiers reach: samples may be compacted below ``floor_ms``, windows below ``day_to`` are merged."""
+
+    floor_ms: int = 0
+    day_to: int = 0
+
+
+def current() -> tuple[Index, Bounds]:
+    """Return an index that knows everything visible to this connection, and the bounds of the tiers."""
     with INDEX_LOCK:
-        cursor, own, generation, floor_ms, has_news = wire.execute(_PROBE, {"since": _shared.cursor})[0]
+        cursor, own, state, has_news = wire.execute(_PROBE, {"since": _shared.cursor})[0]
+        floor_ms, day_to, generation = map(int, state[1:-1].split(",")) if state else (0, 0, None)
+        bounds = Bounds(floor_ms, day_to)
         if generation is None or generation != _shared.generation:
             _shared.index, _shared.cursor, _shared.generation = Index(), "0", generation
             has_news = True
         if not has_news:
             _shared.cursor = cursor
-            return _shared.index, floor_ms or 0
+            return _shared.index, bounds
         committed, mine = _read_delta(_shared.cursor, own)
         _shared.index.add(committed)
         _shared.cursor = cursor
@@ -193,7 +210,7 @@ def current() -> tuple[Index, int]:
             # Rows of our own open transaction: used for this call, forgotten with it.
             index = index.copy()
             index.add(mine)
-        return index, floor_ms or 0
+        return index, bounds
 
 
 def _read_delta(since: str, own: str) -> tuple[Delta, Delta]:

@@ -71,7 +71,8 @@ def _accept(
     """Refuse what no layout can help: wrong shapes, times out of bounds, the same time twice."""
     accepted, seen = [], set()
     for scrape in scrapes:
-        source = scrape.source, tuple(sorted((key, value) for key, value in scrape.labels.items() if value))
+        labels = tuple(sorted((key, value) for key, value in scrape.labels.items() if value))
+        source = scrape.source, labels, scrape.is_partial
         problem = _problem(scrape, floor_ms, now_ms)
         if problem is None and (source, scrape.at_ms) in seen:
             problem = "duplicate_time", f"two scrapes at {scrape.at_ms} in one call"
@@ -194,16 +195,19 @@ def _write(plans: list[_Plan], learnt: Learnt, receipt: Receipt) -> None:
     ids = learnt.layout_ids(layouts) if layouts else {}
     rows: dict[tuple[int, int], bytes] = {}
     used: dict[tuple[int, int], tuple[int, int]] = {}
+    latest: dict[SourceKey, Seat] = {}
     for plan in plans:
-        layout_id = ids[plan.layout_hash] if plan.layout_hash else learnt.seats[plan.source].layout_id
-        at_ms, source_id, noted_ms = plan.scrape.at_ms, plan.seat.source_id, learnt.seats[plan.source].noted_ms
+        before = latest.get(plan.source, plan.seat)
+        layout_id = ids[plan.layout_hash] if plan.layout_hash else plan.seat.layout_id or before.layout_id
+        at_ms, source_id, noted_ms = plan.scrape.at_ms, plan.seat.source_id, before.noted_ms
         if plan.layout_hash or not noted_ms - WINDOW_MS < at_ms < noted_ms + NOTE_MS:
             first, last = used.get((source_id, layout_id), (at_ms, at_ms))
             used[source_id, layout_id] = min(first, at_ms), max(last, at_ms)
             noted_ms = at_ms
-        learnt.seats[plan.source] = replace(plan.seat, layout_id=layout_id, noted_ms=noted_ms)
+        latest[plan.source] = replace(plan.seat, layout_id=layout_id, noted_ms=noted_ms)
         rows[source_id, at_ms] = ROW.pack((source_id, at_ms, layout_id), _value_bytes(plan))
         receipt.samples += len(plan.values)
+    learnt.seats.update(latest)
     if used:
         _note_layouts(used)
     if rows:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import connection
+from psycopg2.sql import Composable
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -29,6 +30,17 @@ def execute(sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params or None)
         return cursor.fetchall() if cursor.description else []
+
+
+def execute_sql(composed: Composable) -> None:
+    """Run a statement that names tables: put together by psycopg2.sql, never by hand."""
+    with connection.cursor() as cursor:
+        cursor.execute(composed)
+
+
+def try_house_lock() -> bool:
+    """Take the right to change tiers until the transaction ends; False when another process has it."""
+    return bool(execute("select pg_try_advisory_xact_lock(%s)", [HOUSE_LOCK])[0][0])
 
 
 def count_of(sql: str, params: Sequence[Any] = ()) -> int:

@@ -1,0 +1,188 @@
+"""How each tier is asked for the pieces of some series: one statement a tier, binary both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import wire
+from .codec import unpack_times
+from .index import Index, Picked
+from .matrix import Lines, Piece
+from .records import PIVOT_MS, WINDOW_MS
+
+ROW_SLICE = wire.Fields("iqi", 1)
+BLOCK_SLICE = wire.Fields("iqii", 2)
+CHUNK = wire.Fields("iii", 1)
+TIMES_KEY = 0
+CHUNK_RANK, BLOCK_RANK, ROW_RANK = range(3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where wanted series stand in a layout.
+
+    They lie in slots offset … offset + count; slot ``inner[i]`` of these belongs to line ``lines[i]`` of the matrix.
+    """
+
+    offset: int
+    count: int
+    lines: Lines
+    inner: Lines
+
+
+class Found:
+    """The series that are wanted and the pieces found so far, by source."""
+
+    def __init__(self, index: Index, picked: list[Picked]) -> None:
+        self.index = index
+        self.picked = {pick.source_id: pick for pick in picked}
+        self.pieces: dict[int, list[Piece]] = {pick.source_id: [] for pick in picked}
+        self._places: dict[tuple[int, int], Place] | None = None
+
+    def places(self) -> dict[tuple[int, int], Place]:
+        """Return, for each (source, layout) that holds wanted series, where they stand."""
+        if self._places is None:
+            self._places = {}
+            memo: dict[tuple[int, bytes], Place | None] = {}
+            for source_id, pick in self.picked.items():
+                asked = pick.key_ids.tobytes()
+                for layout_id in self.index.used.get(source_id, ()):
+                    if (layout_id, asked) not in memo:
+                        memo[layout_id, asked] = place_of(self.index.layout_ids[layout_id], pick.key_ids)
+                    if (place := memo[layout_id, asked]) is not None:
+                        self._places[source_id, layout_id] = place
+        return self._places
+
+    def columns(self) -> list[list[int]]:
+        """Return the places as columns: source ids, layout ids, offsets and counts of slots."""
+        places = self.places()
+        return [
+            [source_id for source_id, _ in places],
+            [layout_id for _, layout_id in places],
+            [place.offset for place in places.values()],
+            [place.count for place in places.values()],
+        ]
+
+
+def place_of(layout: NDArray[np.int32], asked: NDArray[np.int32]) -> Place | None:
+    """Return where the asked keys (ascending) stand in a layout, or None when it has none of them."""
+    if not len(layout):
+        return None
+    line = np.minimum(np.searchsorted(asked, layout), len(asked) - 1)
+    slots = np.flatnonzero(asked[line] == layout)
+    if not len(slots):
+        return None
+    first, last = int(slots[0]), int(slots[-1])
+    return Place(first, last - first + 1, line[slots], slots - first)
+
+
+def read_rows(found: Found, start_ms: int, end_ms: int) -> None:
+    """Add the pieces that are still rows."""
+    if not found.places():
+        return
+    data = wire.copy_out(
+        "select r.source_id, r.at_ms, r.layout_id, substr(r.v, u.place * 8 + 1, u.size * 8)"
+        " from unnest(%s::int[], %s::int[], %s::int[], %s::int[]) u (source_id, layout_id, place, size)"
+        " join store_row r on r.source_id = u.source_id and r.layout_id = u.layout_id"
+        " and r.at_ms between %s and %s order by 1, 3, 2",
+        [*found.columns(), start_ms, end_ms],
+    )
+    group: tuple[int, int] | None = None
+    times: list[int] = []
+    parts: list[memoryview] = []
+    for source_id, at_ms, layout_id, part in ROW_SLICE.unpack(data):
+        if (source_id, layout_id) != group:
+            _take_rows(found, group, times, parts)
+            group, times, parts = (source_id, layout_id), [], []
+        times.append(at_ms)
+        parts.append(part)
+    _take_rows(found, group, times, parts)
+
+
+def _take_rows(found: Found, group: tuple[int, int] | None, times: list[int], parts: list[memoryview]) -> None:
+    if group is None:
+        return
+    place = found.places()[group]
+    if all(len(part) == place.count * 8 for part in parts):
+        values = np.frombuffer(b"".join(parts), "<f8").reshape(len(times), place.count)
+    else:  # a row without bytes is a source that was down
+        values = np.full((len(times), place.count), found.picked[group[0]].fill)
+        for line, part in zip(values, parts, strict=True):
+            if len(part):
+                line[:] = np.frombuffer(part, "<f8")
+    piece = Piece(np.array(times, np.int64), place.lines, values[:, place.inner].T, rank=ROW_RANK)
+    found.pieces[group[0]].append(piece)
+
+
+def read_blocks(found: Found, start_ms: int, end_ms: int, skip_compacted: bool) -> None:
+    """Add the pieces that are blocks; `skip_compacted` leaves out those that are chunks as well."""
+    if not found.places():
+        return
+    mark = "left join store_mark m using (source_id)" if skip_compacted else ""
+    is_open = "and b.win >= coalesce(m.chunk_to, 0)" if skip_compacted else ""
+    data = wire.copy_out(
+        "select b.source_id, b.first_ms, b.layout_id, b.n, b.ts,"  # noqa: S608  (two fixed clauses)
+        " substr(b.v, u.place * b.n * 8 + 1, u.size * b.n * 8)"
+        " from unnest(%s::int[], %s::int[], %s::int[], %s::int[]) u (source_id, layout_id, place, size)"
+        f" {mark} join store_block b on b.source_id = u.source_id and b.layout_id = u.layout_id {is_open}"
+        " and b.win between %s and %s and b.first_ms between %s and %s order by b.created",
+        [*found.columns(), start_ms // WINDOW_MS, end_ms // WINDOW_MS, start_ms - PIVOT_MS, end_ms],
+    )
+    places = found.places()
+    known: dict[bytes, NDArray[np.int64]] = {}
+    for source_id, _, layout_id, count, times, part in BLOCK_SLICE.unpack(data):
+        place = places[source_id, layout_id]
+        packed = bytes(times)
+        if packed not in known:
+            known[packed] = unpack_times(packed)
+        piece = Piece(known[packed], rank=BLOCK_RANK)
+        if len(part):
+            piece.lines, piece.values = place.lines, np.frombuffer(part, "<f8").reshape(-1, count)[place.inner]
+        found.pieces[source_id].append(piece)
+
+
+def read_chunks(found: Found, table: str, low: int, high: int) -> None:
+    """Add the pieces of the compressed tiers whose windows are low … high."""
+    if high < low:
+        return
+    data = wire.copy_out(*_chunk_query(found, table, low, high))
+    times: dict[tuple[int, int], Piece] = {}
+    rows = []
+    for source_id, key_id, window, packed in CHUNK.unpack(data):
+        if key_id == TIMES_KEY:
+            times[source_id, window] = Piece(unpack_times(packed))
+        else:
+            rows.append((source_id, key_id, window, packed))
+    lines = {
+        source_id: {key_id: line for line, key_id in enumerate(pick.key_ids.tolist())}
+        for source_id, pick in found.picked.items()
+    }
+    for source_id, key_id, window, packed in rows:
+        line = lines[source_id].get(key_id)
+        if line is not None:
+            times[source_id, window].packed.append((line, packed))
+    for (source_id, _), piece in times.items():
+        found.pieces[source_id].append(piece)
+
+
+def _chunk_query(found: Found, table: str, low: int, high: int) -> tuple[str, list[object]]:
+    """A selection that is nearly sources × keys is asked as that; any other as a list of pairs."""
+    sources = list(found.picked)
+    keys = sorted({key_id for pick in found.picked.values() for key_id in pick.key_ids.tolist()})
+    pairs = sum(len(pick.key_ids) for pick in found.picked.values())
+    if pairs * 1.5 >= len(sources) * len(keys):
+        return (
+            f"select source_id, key_id, win, d from {table} where source_id = any(%s) and key_id = any(%s)"  # noqa: S608
+            " and win between %s and %s",
+            [sources, [TIMES_KEY, *keys], low, high],
+        )
+    pair_sources = [source_id for source_id, pick in found.picked.items() for _ in range(len(pick.key_ids) + 1)]
+    pair_keys = [key_id for pick in found.picked.values() for key_id in (TIMES_KEY, *pick.key_ids.tolist())]
+    return (
+        "select c.source_id, c.key_id, c.win, c.d from unnest(%s::int[], %s::int[]) u (source_id, key_id)"  # noqa: S608
+        f" join {table} c using (source_id, key_id) where c.win between %s and %s",
+        [pair_sources, pair_keys, low, high],
+    )
