@@ -4,9 +4,11 @@ Pure: no Django, no I/O, no clock but the monotonic one of the time limit. Stora
 """
 
 from .errors import EvaluationError, LimitError, ParseError, QueryError
+from .evaluate import instant, range_, requirements
 from .labels import EMPTY, METADATA, NAME, Labels
 from .limits import DEFAULT_LIMITS, Limits
 from .matchers import Matcher, matches_all
+from .plan import Requirement
 from .query import Query, Selector, SplitCondition, parse, parse_matchers, split_condition
 from .signatures import AGGREGATION_HELP, AGGREGATIONS, FUNCTIONS, Function
 from .values import STALE_NAN, Block, RawSeries, Result, Select, Stats, is_stale
@@ -31,14 +33,18 @@ __all__ = [
     "Query",
     "QueryError",
     "RawSeries",
+    "Requirement",
     "Result",
     "Select",
     "Selector",
     "SplitCondition",
     "Stats",
+    "instant",
     "is_stale",
     "matches_all",
     "parse",
     "parse_matchers",
+    "range_",
+    "requirements",
     "split_condition",
 ]

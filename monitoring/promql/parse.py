@@ -338,7 +338,9 @@ class Parser(DurationParser):
                 self.fail("bool modifier can only be used on comparison operators")
             self.take()
         card = "many-to-many" if op in SET_OPERATORS else "one-to-one"
-        on, names, include, explicit = False, (), (), False
+        on = explicit = False
+        names: tuple[str, ...] = ()
+        include: tuple[str, ...] = ()
         word = self.word()
         if word in ("on", "ignoring"):
             self.take()

@@ -1,0 +1,246 @@
+"""Samples in the shapes that evaluation walks over.
+
+A ``Frame`` holds series side by side, either on one shared time line (``ts`` of one row) or each row on its own
+(``part`` says which row of ``ts``), padded at the end. Padding has time FAR and value 0 and is never reached: every
+index comes from a search for a time before FAR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .labels import Labels
+from .tables import EMPTY_TABLE, Table, table_of
+from .values import Block, Bools, Floats, Ints, is_stale
+
+FAR = np.iinfo(np.int64).max
+#: Values a chunk may hold: 64 Ki float64 stay in a core's own cache while several passes go over them.
+_CHUNK_CELLS = 65_536
+#: A part with fewer series is put into a padded frame with others; the cost of a frame is some twenty numpy calls.
+_OWN_FRAME_ROWS = 24
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Series side by side: ``values`` (rows, n); ``ts`` (1, n), or (parts, n) with ``part`` (rows,)."""
+
+    ts: Ints
+    values: Floats
+    part: Ints | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether all rows share one time line."""
+        return self.part is None
+
+    def search(self, times: Ints, side: str) -> Ints:
+        """Return where ``times`` (T,) fall: (1, T) on a shared time line, else (rows, T); side as in searchsorted."""
+        right = side == "right"
+        if self.part is None:
+            return np.searchsorted(self.ts[0], times, "right" if right else "left")[None, :]
+        found = np.empty((len(self.ts), len(times)), np.int64)
+        if len(times) <= 2:
+            for column, time in enumerate(times):
+                found[:, column] = ((self.ts <= time) if right else (self.ts < time)).sum(axis=1)
+        else:
+            for row, line in enumerate(self.ts):
+                found[row] = np.searchsorted(line, times, "right" if right else "left")
+        return found[self.part]
+
+    def at(self, index: Ints) -> Floats:
+        """Return the values at ``index`` as ``search`` shapes it; an index off the edge gives some value."""
+        return self.pick(self.values, index)
+
+    def pick(self, array: Floats, index: Ints) -> Floats:
+        """Return the entries at ``index`` of an array shaped like ``values``."""
+        last = array.shape[1] - 1
+        if last < 0:
+            return np.full((len(self.values), index.shape[1]), np.nan)
+        if self.part is not None:
+            return np.take_along_axis(array, np.clip(index, 0, last), 1)
+        columns = np.clip(index[0], 0, last)
+        step = _even_step(columns)
+        if step:
+            return array[:, columns[0] : columns[-1] + 1 : step]
+        return array.take(columns, axis=1)
+
+    def times(self, index: Ints) -> Ints:
+        """Return the timestamps at ``index``, shaped like it."""
+        last = self.ts.shape[1] - 1
+        if last < 0:
+            return np.zeros(index.shape, np.int64)
+        if self.part is None:
+            return self.ts[0][np.clip(index, 0, last)]
+        return self.ts[self.part[:, None], np.clip(index, 0, last)]
+
+    def rows(self, start: int, stop: int) -> Frame:
+        """Return some of the rows, as views."""
+        part = None if self.part is None else self.part[start:stop]
+        return Frame(self.ts, self.values[start:stop], part)
+
+    def chunks(self, width: int) -> Iterator[tuple[slice, Frame]]:
+        """Yield pieces of rows small enough for the cache, for results ``width`` wide."""
+        count = max(1, _CHUNK_CELLS // max(1, self.values.shape[1], width))
+        for start in range(0, len(self.values), count):
+            stop = min(start + count, len(self.values))
+            yield slice(start, stop), self.rows(start, stop)
+
+    def without_stale(self) -> Frame:
+        """Return the frame without stale markers; itself when it has none."""
+        # A sum shows in one pass that nothing is NaN; only then are bits compared.
+        total = self.values.sum()
+        if np.isfinite(total) or not self.values.size:
+            return self
+        stale = is_stale(self.values)
+        return self.keeping(~stale) if stale.any() else self
+
+    def keeping(self, valid: Bools) -> Frame:
+        """Return the frame with only the samples where ``valid`` (rows, n), each row then on its own time line."""
+        counts = valid.sum(axis=1)
+        width = int(counts.max(initial=0))
+        order = np.argsort(~valid, axis=1, kind="stable")[:, :width]
+        lines = self.ts if self.part is None else self.ts[self.part]
+        ts = np.take_along_axis(np.broadcast_to(lines, valid.shape), order, 1)
+        values = np.take_along_axis(self.values, order, 1)
+        beyond = np.arange(width) >= counts[:, None]
+        ts[beyond] = FAR
+        values[beyond] = 0.0
+        return Frame(ts, values, np.arange(len(values)))
+
+
+def _even_step(columns: Ints) -> int:
+    """Return the step of an evenly rising index, 0 when it is not."""
+    if len(columns) < 2:
+        return 1 if len(columns) else 0
+    step = int(columns[1] - columns[0])
+    if step <= 0 or int(columns[-1] - columns[0]) != step * (len(columns) - 1):
+        return 0
+    return step if bool((columns[1:] - columns[:-1] == step).all()) else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """The series of one selector: their table, and frames with the table rows they cover (None: all)."""
+
+    table: Table
+    frames: tuple[tuple[Ints | None, Frame], ...]
+
+    @property
+    def samples(self) -> int:
+        """How many samples the frames hold, padding included."""
+        return sum(frame.values.size for _, frame in self.frames)
+
+
+NOTHING = Selection(EMPTY_TABLE, ())
+
+
+def selection(blocks: Sequence[Block], start_ms: int, end_ms: int) -> Selection:
+    """Return the samples of ``blocks`` with start_ms <= t <= end_ms, every series once."""
+    cut = [_cut(block, start_ms, end_ms) for block in blocks if len(block.labels)]
+    if len(cut) == 1:
+        block = cut[0]
+        return Selection(table_of([block.labels]), ((None, Frame(block.ts[None, :], block.values)),))
+    if not cut:
+        return NOTHING
+    joined = _join_in_time(cut)
+    table = table_of([block.labels for block in joined])
+    if not table.root.unique:
+        joined = _join_series(joined)
+        table = table_of([block.labels for block in joined])
+    return Selection(table, tuple(_frames(joined)))
+
+
+def _cut(block: Block, start_ms: int, end_ms: int) -> Block:
+    first, last = np.searchsorted(block.ts, (start_ms, end_ms + 1))
+    if first == 0 and last == len(block.ts):
+        return block
+    return Block(block.labels, block.ts[first:last], block.values[:, first:last])
+
+
+def _join_in_time(blocks: Sequence[Block]) -> list[Block]:
+    """Put blocks of the same series, cut at midnight or by size, behind one another."""
+    same: dict[Sequence[Labels], list[Block]] = {}
+    for block in blocks:
+        same.setdefault(block.labels if type(block.labels) is tuple else tuple(block.labels), []).append(block)
+    return [parts[0] if len(parts) == 1 else _merge(labels, parts) for labels, parts in same.items()]
+
+
+def _merge(labels: Sequence[Labels], parts: list[Block]) -> Block:
+    """Merge blocks of the same series; where times meet, a sample beats a stale marker and a later block an earlier."""
+    ordered = sorted((part for part in parts if len(part.ts)), key=lambda part: int(part.ts[0]))
+    if not ordered:
+        return parts[0]
+    if all(int(a.ts[-1]) < int(b.ts[0]) for a, b in zip(ordered, ordered[1:], strict=False)):
+        values = np.concatenate([part.values for part in ordered], axis=1)
+        return Block(labels, np.concatenate([part.ts for part in ordered]), values)
+    ts = np.unique(np.concatenate([part.ts for part in parts]))
+    values = np.empty((len(labels), len(ts)))
+    known = np.zeros(values.shape, np.bool_)
+    stale = np.zeros(values.shape, np.bool_)
+    for part in parts:
+        at = np.searchsorted(ts, part.ts)
+        marker = is_stale(part.values)
+        better = ~marker | ~known[:, at] | stale[:, at]
+        values[:, at] = np.where(better, part.values, values[:, at])
+        stale[:, at] = np.where(better, marker, stale[:, at])
+        known[:, at] = True
+    return Block(labels, ts, values)
+
+
+def _join_series(blocks: Sequence[Block]) -> list[Block]:
+    """Merge series that come in several blocks together with different neighbours, one by one."""
+    homes: dict[Labels, list[tuple[Block, int]]] = {}
+    for block in blocks:
+        for row, labels in enumerate(block.labels):
+            homes.setdefault(labels, []).append((block, row))
+    out: list[Block] = []
+    alone: dict[int, tuple[Block, list[int]]] = {}
+    for labels, places in homes.items():
+        if len(places) == 1:
+            block, row = places[0]
+            alone.setdefault(id(block), (block, []))[1].append(row)
+            continue
+        parts = [_narrow(block, [row]) for block, row in places]
+        out.append(_merge((labels,), [part for part in parts if len(part.ts)] or parts))
+    out.extend(_narrow(block, rows) for block, rows in alone.values())
+    return out
+
+
+def _narrow(block: Block, rows: list[int]) -> Block:
+    labels = tuple([block.labels[row] for row in rows])
+    return Block(labels, block.ts, block.values[rows])
+
+
+def _frames(blocks: Sequence[Block]) -> Iterator[tuple[Ints | None, Frame]]:
+    """Yield frames over the blocks: wide ones alone, narrow ones padded together by similar length."""
+    narrow: dict[int, list[tuple[int, Block]]] = {}
+    at = 0
+    for block in blocks:
+        rows = len(block.labels)
+        if rows >= _OWN_FRAME_ROWS:
+            yield np.arange(at, at + rows), Frame(block.ts[None, :], block.values)
+        elif len(block.ts):
+            narrow.setdefault(len(block.ts).bit_length(), []).append((at, block))
+        at += rows
+    for group in narrow.values():
+        yield _padded(group)
+
+
+def _padded(group: list[tuple[int, Block]]) -> tuple[Ints, Frame]:
+    width = max(len(block.ts) for _, block in group)
+    count = sum(len(block.labels) for _, block in group)
+    ts = np.full((len(group), width), FAR, np.int64)
+    values = np.zeros((count, width))
+    rows, part = np.empty(count, np.int64), np.empty(count, np.int64)
+    done = 0
+    for number, (at, block) in enumerate(group):
+        many, length = block.values.shape
+        ts[number, :length] = block.ts
+        values[done : done + many, :length] = block.values
+        rows[done : done + many] = np.arange(at, at + many)
+        part[done : done + many] = number
+        done += many
+    return rows, Frame(ts, values, part)
