@@ -34,7 +34,7 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.forms import BaseDialogForm
+from unfold.forms import AdminPasswordChangeForm, BaseDialogForm, UserChangeForm, UserCreationForm
 from unfold.sections import TableSection, TemplateSection
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
@@ -45,13 +45,14 @@ from unfold.widgets import (
 )
 
 __all__ = [
-    "ALERT_STATE_LABELS", "SEVERITY_LABELS", "ActionVariant", "AutocompleteSelectFilter", "BaseDialogForm",
+    "ALERT_STATE_LABELS", "SEVERITY_LABELS", "ActionVariant", "AdminPasswordChangeForm", "AutocompleteSelectFilter",
+    "BaseDialogForm",
     "ChoicesDropdownFilter", "DropdownFilter", "HistoryAdmin", "JsonWidget", "ModelAdmin",
     "MultipleChoicesDropdownFilter", "PortalPageMixin", "RangeDateTimeFilter", "RangeNumericFilter", "ReadOnlyMixin",
     "RelatedDropdownFilter", "SimpleHistoryAdmin", "SingleNumericFilter", "StackedInline", "TableSection",
     "TabularInline", "TemplateSection", "TextFilter", "UnfoldAdminSelectWidget", "UnfoldAdminSplitDateTimeWidget",
-    "UnfoldAdminTextInputWidget", "UnfoldAdminTextareaWidget", "UnfoldBooleanSwitchWidget", "action", "admin_url",
-    "chrome_context", "dialog_done", "display",
+    "UnfoldAdminTextInputWidget", "UnfoldAdminTextareaWidget", "UnfoldBooleanSwitchWidget", "UserChangeForm",
+    "UserCreationForm", "action", "admin_url", "chrome_context", "dialog_done", "display",
 ]  # fmt: skip
 
 # For `@display(label=...)`: what a state or severity looks like, the same on every page.
@@ -66,7 +67,7 @@ class JsonWidget(UnfoldAdminTextareaWidget):
         super().__init__({"rows": 3, "class": "aq-mono", "spellcheck": "false", **(attrs or {})})
 
 
-_OVERRIDES = {models.JSONField: {"widget": JsonWidget}}
+_OVERRIDES: Any = {models.JSONField: {"widget": JsonWidget}}
 
 
 class ModelAdmin(_ModelAdmin):
@@ -79,7 +80,7 @@ class ModelAdmin(_ModelAdmin):
     list_fullwidth = True
     warn_unsaved_form = True
     compressed_fields = True
-    formfield_overrides = _OVERRIDES
+    formfield_overrides: Any = _OVERRIDES
 
 
 class HistoryAdmin(SimpleHistoryAdmin, ModelAdmin):
@@ -106,19 +107,19 @@ class TabularInline(_TabularInline):
     """Rows of another model inside a form, one line each."""
 
     extra = 0
-    formfield_overrides = _OVERRIDES
+    formfield_overrides: Any = _OVERRIDES
 
 
 class StackedInline(_StackedInline):
     """Rows of another model inside a form, one block each."""
 
     extra = 0
-    formfield_overrides = _OVERRIDES
+    formfield_overrides: Any = _OVERRIDES
 
 
 def chrome_context(request: HttpRequest, **extra: Any) -> dict[str, Any]:
     """Return what the admin's frame needs (sidebar, colours, user menu), plus `extra` such as the title."""
-    request.current_app = admin.site.name  # type: ignore[attr-defined]
+    request.current_app = admin.site.name
     return {**admin.site.each_context(request), **extra}
 
 
@@ -142,13 +143,13 @@ class PortalPageMixin(AccessMixin):
             return redirect(f"{reverse(settings.LOGIN_URL)}?{query}")
         if not admin.site.has_permission(request) or (self.permission and not user.has_perm(self.permission)):
             raise PermissionDenied
-        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc,no-any-return]
+        return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Return the context of the view with the frame's under it; a title given by the view wins."""
         request: HttpRequest = self.request  # type: ignore[attr-defined]
         frame = chrome_context(request, title=self.title, trail=self.trail)
-        return super().get_context_data(**{**frame, **kwargs})  # type: ignore[misc,no-any-return]
+        return super().get_context_data(**{**frame, **kwargs})  # type: ignore[misc]
 
 
 def dialog_done(url: str) -> HttpResponse:

@@ -1,0 +1,5 @@
+"""What is watched, in the admin."""
+
+from monitoring.admin.hosts import HostAdmin
+
+__all__ = ["HostAdmin"]

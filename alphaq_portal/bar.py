@@ -1,0 +1,150 @@
+"""What every page shows of the portal's own state: the bar in the header and the sidebar with its live badge.
+
+Hides: how the state is read (three queries) and that a process keeps it for a few seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Min
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
+
+from alerts.models import Alert, GroupClock, Notification
+from alphaq_portal.chrome import NAVIGATION, Entry
+
+# Pages ask every 10 s; what is younger than this is told again without asking the database.
+KEEP_SECONDS = 4.0
+# A group is due once in its interval and the tick comes every second: less than this is on time.
+LATE_SECONDS = 10.0
+SEVERITIES = ("critical", "warning", "info")
+
+
+@dataclass(frozen=True)
+class PortalStatus:
+    """The portal's state at one moment: who fires, how late the evaluator is, what waits to be told."""
+
+    at: datetime
+    firing: dict[str, int] = field(default_factory=dict)  # by severity, worst first
+    groups: int = 0  # rule groups that are on
+    lag_seconds: float = 0.0  # how long the oldest due group waits
+    backlog: int = 0  # notifications waiting or being sent
+    kept: int = 0  # notifications kept because no way out is configured
+    dead: int = 0  # notifications given up
+
+    @property
+    def firing_count(self) -> int:
+        """Alerts firing at any severity."""
+        return sum(self.firing.values())
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the evaluator is behind its plan."""
+        return self.lag_seconds > LATE_SECONDS
+
+
+def read_status(at: datetime) -> PortalStatus:
+    """Return the state at `at` from the database, in three queries."""
+    rows = Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).order_by()
+    counts = {row["severity"] or "none": row["count"] for row in rows.values("severity").annotate(count=Count("id"))}
+    order = [name for name in SEVERITIES if name in counts] + sorted(set(counts) - set(SEVERITIES))
+    clocks = GroupClock.objects.filter(group__is_enabled=True).aggregate(due=Min("next_slot_at"), groups=Count("pk"))
+    state = Notification.State
+    waiting = (state.QUEUED, state.SENDING, state.KEPT, state.DEAD)
+    messages = dict(
+        Notification.objects.filter(state__in=waiting)
+        .order_by()
+        .values_list("state")
+        .annotate(count=Count("id"))
+    )  # fmt: skip
+    late = (at - clocks["due"]).total_seconds() if clocks["due"] else 0.0
+    return PortalStatus(
+        at=at,
+        firing={name: counts[name] for name in order},
+        groups=clocks["groups"],
+        lag_seconds=max(0.0, late),
+        backlog=messages.get(state.QUEUED, 0) + messages.get(state.SENDING, 0),
+        kept=messages.get(state.KEPT, 0),
+        dead=messages.get(state.DEAD, 0),
+    )
+
+
+class _Kept:
+    """The newest status of this process; several threads may read it while one asks anew."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._status: PortalStatus | None = None
+
+    def get(self, at: datetime) -> PortalStatus:
+        status = self._status
+        if status is None or not 0 <= (at - status.at).total_seconds() < KEEP_SECONDS:
+            with self._lock:
+                status = self._status = read_status(at)
+        return status
+
+    def forget(self) -> None:
+        self._status = None
+
+
+_kept = _Kept()
+
+
+def status(at: datetime) -> PortalStatus:
+    """Return the portal's state, at most KEEP_SECONDS old."""
+    return _kept.get(at)
+
+
+def forget() -> None:
+    """Make the next `status` ask the database; for tests and after an action that changes what fires."""
+    _kept.forget()
+
+
+def page_context(request: HttpRequest) -> dict[str, Any]:
+    """Return what Unfold adds to the context of every page: `portal_status`, read only when a page shows it."""
+    if not request.user.has_perm("alerts.view_alert"):
+        return {}
+    return {"portal_status": SimpleLazyObject(lambda: status(timezone.now())), "portal_pages": pages()}
+
+
+def pages() -> dict[str, str]:
+    """Return the addresses of the sidebar's pages by the first word of their titles, such as "alerts"."""
+    entries = (entry for _, group in NAVIGATION for entry in group)
+    return {entry.title.split()[0].lower(): url for entry in entries if (url := _address(entry))}
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the sidebar for this user: only pages that exist and that they may open."""
+    groups = []
+    for title, entries in NAVIGATION:
+        items = [item for entry in entries if (item := _item(request, entry))]
+        if items:
+            groups.append({"title": title, "separator": bool(title), "items": items})
+    return groups
+
+
+def _item(request: HttpRequest, entry: Entry) -> dict[str, Any] | None:
+    link = _address(entry)
+    if not link or (entry.permission and not request.user.has_perm(entry.permission)):
+        return None
+    item: dict[str, Any] = {"title": entry.title, "icon": entry.icon, "link": link}
+    if entry.badge == "firing":
+        count = status(timezone.now()).firing_count
+        # Unfold draws a badge for any text; none at all when nothing fires.
+        item |= {"badge": str(count), "badge_style": "solid"} if count else {}
+    return item
+
+
+def _address(entry: Entry) -> str:
+    for name in entry.pages:
+        try:
+            return reverse(name)
+        except NoReverseMatch:
+            continue
+    return ""

@@ -1,0 +1,11 @@
+"""Addresses of the pages of what is watched."""
+
+from django.urls import path
+
+from monitoring import views
+
+app_name = "monitoring"
+urlpatterns = [
+    path("hosts/<str:name>/", views.HostPage.as_view(), name="host"),
+    path("charts/<slug:name>.json", views.chart_json, name="chart"),
+]
