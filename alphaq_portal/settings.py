@@ -144,7 +144,11 @@ CONTENT_SECURITY_POLICY = {
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS: list[Any] = [BASE_DIR / "static"]
+# Fetched by `npm ci` where npm is; without it the pages draw with what Unfold bundles.
+_uplot = BASE_DIR / "node_modules" / "uplot" / "dist"
+if _uplot.is_dir():
+    STATICFILES_DIRS.append(("vendor/uplot", _uplot))
 # Serving from the finders makes collectstatic unnecessary; a deployment that collects is served all the same.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
