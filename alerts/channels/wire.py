@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import http.client
+import io
 import ipaddress
 import json
 import socket
@@ -115,10 +116,10 @@ def url_problem(url: str, *, needs_https: bool) -> str | None:
 def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float) -> Answer:
     """The answer to one POST, whatever its status; NotSent, AnswerLost or Refused otherwise.
 
-    Each step of the connection and the reading of the whole body end within `timeout_seconds`.
+    Each step of the connection ends within `timeout_seconds`, and so does the whole answer after them; looking up a
+    name takes as long as the system lets it.
     """
     parts = urlsplit(url)
-    deadline = time.monotonic() + timeout_seconds
     try:
         connection, path, extra = _connect(parts, timeout_seconds)
     except ssl.SSLError as error:
@@ -130,30 +131,47 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: 
             connection.request("POST", path, body, {**headers, **extra, "Connection": "close"})
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NotSent(f"the connection broke while sending: {_words(error)}") from error
+        deadline = time.monotonic() + timeout_seconds
         try:
-            return _read(connection, deadline)
+            return _read(connection.sock, deadline)
         except (OSError, http.client.HTTPException) as error:
             raise AnswerLost(f"no answer: {_words(error)}") from error
     finally:
         connection.close()
 
 
-def _read(connection: http.client.HTTPConnection, deadline: float) -> Answer:
-    response = connection.getresponse()
-    chunks, size = [], 0
-    while chunk := response.read1(65536):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            break
-        if time.monotonic() > deadline:
+class _TimedReader(io.RawIOBase):
+    """A socket's bytes until a deadline, however slowly they come; a socket's own timeout starts anew at each byte."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self.sock, self.deadline = sock, deadline
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with what is there; TimeoutError after the deadline."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
             raise TimeoutError
-    else:
-        # read1 ends quietly where the connection ended early; a cut receipt is no receipt.
-        if response.length:
-            raise http.client.IncompleteRead(b"", response.length)
-    named = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, named, b"".join(chunks)[:MAX_ANSWER_BYTES])
+        self.sock.settimeout(left)
+        return self.sock.recv_into(buffer)
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        """What http.client asks a socket for."""
+        return io.BufferedReader(self)
+
+
+def _read(sock: socket.socket, deadline: float) -> Answer:
+    reader: Any = _TimedReader(sock, deadline)
+    response = http.client.HTTPResponse(reader, method="POST")
+    response.begin()
+    body = response.read(MAX_ANSWER_BYTES)
+    if response.length and len(body) < MAX_ANSWER_BYTES:
+        # A read of some bytes ends quietly where the connection ended early; a cut receipt is no receipt.
+        raise http.client.IncompleteRead(body, response.length)
+    return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
 
 
 def _connect(

@@ -89,14 +89,22 @@ def test_a_server_that_speaks_no_tls_was_not_sent_anything(fake: FakeWebhook) ->
     assert fake.requests == []
 
 
-def test_an_answer_that_drips_beyond_the_time_is_lost() -> None:
-    with Dripping() as url, pytest.raises(wire.AnswerLost, match="time ran out"):
+@pytest.mark.parametrize("head", ["HTTP/1.1 200 OK\r\nX-Endless: ", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"])
+def test_an_answer_that_drips_beyond_the_time_is_lost(head: str) -> None:
+    with Dripping(head) as url, pytest.raises(wire.AnswerLost, match="time ran out"):
         send(url, timeout_seconds=0.3)
 
 
-def test_an_answer_cut_short_is_lost() -> None:
-    with Dripping(stops_after=3) as url, pytest.raises(wire.AnswerLost, match="closed"):
+@pytest.mark.parametrize("more", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+def test_an_answer_cut_short_is_lost(more: str) -> None:
+    head = f"HTTP/1.1 200 OK\r\n{more}\r\n\r\n" + ("64\r\n" if "chunked" in more else "")
+    with Dripping(head, stops_after=3) as url, pytest.raises(wire.AnswerLost, match="closed"):
         send(url)
+
+
+def test_a_huge_answer_is_cut(fake: FakeWebhook) -> None:
+    fake.set_mode("*", "status", code=200, body="x" * (wire.MAX_ANSWER_BYTES + 5000))
+    assert len(send(fake.hook_url()).body) == wire.MAX_ANSWER_BYTES
 
 
 def test_user_and_password_of_a_url_become_an_authorization_header(fake: FakeWebhook) -> None:
@@ -143,20 +151,19 @@ def test_only_this_machine_is_loopback(host: str) -> None:
 
 
 class Dripping:
-    """A server whose answer promises 100 bytes and comes one by one, or stops after some."""
+    """A server that answers with a head and then byte by byte for ever, or until it hangs up after some."""
 
-    def __init__(self, stops_after: int = 100) -> None:
+    def __init__(self, head: str, stops_after: int = 0) -> None:
         stopped = self.stopped = threading.Event()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Length", "100")
-                self.end_headers()
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.wfile.write(head.encode())
                 for _ in range(stops_after):
                     self.wfile.write(b"x")
-                    if stopped.wait(0.05 if stops_after == 100 else 0):
-                        break
+                while not stops_after and not stopped.wait(0.02):
+                    self.wfile.write(b"x")
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
