@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from alerts.engine import thresholds as limits
+from alerts.engine.identity import SEVERITY
 from alerts.engine.state import ActiveSet, Advance, AlertState, DuplicateLabelsError, NoDataPolicy, State
 from alerts.engine.template import Context, Surroundings, expand
 from alerts.engine.thresholds import NO_ROW
@@ -137,15 +138,26 @@ def _compare(prepared: PreparedRule, finding: Finding, previous: Mapping[Labels,
     past = limits.compare(finding.values, resolution, firing)
     finding.active, finding.elements = _active(finding, resolution, names, past)
     if prepared.identities.is_stable:
-        finding.data = (
-            {
-                identity: value
-                for identities in names.values()
-                for identity, value in zip(identities, values, strict=True)
-            }
-            if previous or prepared.spec.no_data is NoDataPolicy.FIRE
-            else {}
-        )
+        finding.data = _with_data(prepared, finding, names, previous)
+
+
+def _with_data(
+    prepared: PreparedRule,
+    finding: Finding,
+    names: Mapping[str, Sequence[Labels]],
+    previous: Mapping[Labels, AlertState],
+) -> dict[Labels, float]:
+    """Every identity whose series has a value; also at severities that no row speaks of any more: those are false."""
+    if not previous and prepared.spec.no_data is not NoDataPolicy.FIRE:
+        return {}
+    values = finding.values.tolist()
+    spoken_before = {labels.get(SEVERITY) for labels in previous} - names.keys()
+    gone = {severity: prepared.identities.many(finding.labels, values, severity) for severity in spoken_before}
+    return {
+        identity: value
+        for identities in (*names.values(), *gone.values())
+        for identity, value in zip(identities, values, strict=True)
+    }
 
 
 def _fires(identities: Sequence[Labels], previous: Mapping[Labels, AlertState]) -> np.ndarray:
