@@ -160,7 +160,8 @@ class Message:
         if self.status == "resolved":
             gone = self.alerts and all(alert.state == "no data" for alert in self.alerts)
             return "Ended without data" if gone else "Resolved"
-        word = (self.severity or "firing").capitalize()
+        severity = self.severity or "firing"
+        word = severity[:1].upper() + severity[1:]
         return f"{word}, acknowledged by {self.acknowledged_by}" if self.acknowledged_by else word
 
 

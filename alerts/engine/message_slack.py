@@ -29,6 +29,7 @@ _LABELS_SHOWN = 8  # in one line; the rest is counted
 _CUSTOM_TITLE_CHARS = 1024  # Alertmanager cuts there (SL-3)
 # What the lines of a long list leave free: "+ K more", the context (about 1,100) and the notes (3 of 200).
 _FOOT_BLOCKS, _FOOT_CHARS = 3, 1900
+_LINES_KEPT = 3  # of each heading, whatever comes before it
 _LINE_CHARS = 1000  # one line of a receiver's own text
 EVENT_TYPE = "alphaq_alert"
 
@@ -236,7 +237,8 @@ def _fill_one(sheet: _Sheet, message: Message, alert: AlertLine) -> None:
         join_shown((*_times(message, alert), words(subject_details(alert.labels), 200), words(alert.state, 80))),
         paragraph(alert.summary, 700),
     ) if line))  # fmt: skip
-    sheet.section(paragraph(alert.description, 1500))
+    if not alert.is_resolved:  # what to do about it is of no use once it is over
+        sheet.section(paragraph(alert.description, 1500))
 
 
 def _fill_many(sheet: _Sheet, message: Message, budget: SlackBudget) -> None:
@@ -244,10 +246,12 @@ def _fill_many(sheet: _Sheet, message: Message, budget: SlackBudget) -> None:
     common = (paragraph(message.common_annotations.get("summary", ""), 700), _labels(message.common_labels, ()))
     sheet.section("\n".join(text for text in common if text))
     shown = 0
-    for heading, alerts in parts(message):
-        lines = [_line(message, alert) for alert in alerts[: budget.alerts - shown]]
-        if lines:
-            shown += max(0, sheet.lines([f"*{heading}* ({len(alerts)})", *lines]) - 1)
+    headed = parts(message)
+    for number, (heading, alerts) in enumerate(headed, 1):
+        # Those that come later keep a few lines, or a long list would hide that anything resolved.
+        kept = sum(min(_LINES_KEPT, len(later)) for _, later in headed[number:])
+        lines = [_line(message, alert) for alert in alerts[: budget.alerts - shown - kept]]
+        shown += max(0, sheet.lines([f"*{heading}* ({len(alerts)})", *lines]) - 1)
     if shown < len(message.alerts):
         sheet.section(more(len(message.alerts) - shown))
 

@@ -31,7 +31,7 @@ def quantity(value: float | None, unit: str = "") -> str:
         return f"{_digits(value * 100 if unit == 'ratio' else value)} %"
     for size, letter in _THOUSANDS if abs(value) >= 1e5 else ():
         if abs(value) >= size:
-            return f"{_digits(value / size)} {letter}{unit}".rstrip()
+            return f"{_digits(value / size)} {letter} {unit}".rstrip()
     return f"{_digits(value)} {unit}".rstrip()
 
 
