@@ -158,6 +158,7 @@ class Run:
         names, mark = statement.pipe.variables, len(self.variables)
         is_empty = True
         for key, item in pairs:
+            self.count_step()
             is_empty = False
             # Go, exec.go: one variable is the element, two are key and element.
             if statement.pipe.is_assignment:
