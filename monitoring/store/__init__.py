@@ -1,28 +1,48 @@
 """The sample store: append samples, select them back, ask what there is. Nobody outside knows its tables."""
 
+from .codec import CorruptChunk
 from .compact import Compacted, compact
 from .head import SlotReader, shared_select
+from .house import HouseReport, ensure_partitions, keep_house
 from .keys import BadKey, sample_key
+from .merge import Merged, merge
 from .pivot import pivot
 from .read import label_names, label_values, metric_names, select, series
 from .records import Receipt, Scrape, StoreError
+from .retention import Dropped, Purged, drop_before, purge_keys, retain
 from .rows import append
+from .status import Cardinality, StoreStatus, Tier, status
 
 __all__ = [
     "BadKey",
+    "Cardinality",
     "Compacted",
+    "CorruptChunk",
+    "Dropped",
+    "HouseReport",
+    "Merged",
+    "Purged",
     "Receipt",
     "Scrape",
     "SlotReader",
     "StoreError",
+    "StoreStatus",
+    "Tier",
     "append",
     "compact",
+    "drop_before",
+    "ensure_partitions",
+    "keep_house",
     "label_names",
     "label_values",
+    "merge",
     "metric_names",
     "pivot",
+    "purge_keys",
+    "retain",
     "sample_key",
     "select",
     "series",
     "shared_select",
+    "status",
 ]

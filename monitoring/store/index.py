@@ -22,6 +22,8 @@ from . import wire
 from .postings import KeyTable, Shape
 from .records import ABSENT, STALE
 
+#: One process may ask from several threads; matching is short and shares its memory.
+INDEX_LOCK = RLock()
 Ids = NDArray[np.int32]
 Positions = NDArray[np.intp]
 Delta = dict[str, list[tuple[Any, ...]]]
@@ -95,13 +97,14 @@ class Index:
     def select(self, matchers: Sequence[Matcher]) -> list[Picked]:
         """Return the series of every source that satisfy all matchers; raises EvaluationError for a bad regex."""
         asked = tuple(matchers)
-        found = self._selections.get(asked)
-        if found is None:
-            found = self._select(asked)
-            if len(self._selections) >= MAX_SELECTIONS:
-                self._selections.clear()
-            self._selections[asked] = found
-        return found
+        with INDEX_LOCK:
+            found = self._selections.get(asked)
+            if found is None:
+                found = self._select(asked)
+                if len(self._selections) >= MAX_SELECTIONS:
+                    self._selections.clear()
+                self._selections[asked] = found
+            return found
 
     def _select(self, matchers: tuple[Matcher, ...]) -> list[Picked]:
         masks: dict[frozenset[str], tuple[list[Matcher], NDArray[np.bool_]]] = {}
@@ -123,6 +126,11 @@ class Index:
             if len(positions):
                 picked.append(self._pick(source_id, shape, positions))
         return picked
+
+    def held(self, source_id: int) -> Positions:
+        """Return the sorted positions of all keys of a source; sources with the same keys share the array."""
+        with INDEX_LOCK:
+            return self._keys_of(frozenset(self.used[source_id]))
 
     def _keys_of(self, layouts: frozenset[int]) -> Positions:
         """Return the sorted positions of all keys of some layouts; equal sets give the same array."""
@@ -152,7 +160,6 @@ class Index:
         return set(self.keys.values(NAME))
 
 
-INDEX_LOCK = RLock()
 _TABLES = ("used", "layout", "key", "source")
 
 

@@ -106,6 +106,10 @@ class KeyTable:
         """Return the distinct values of a label among all keys."""
         return self._columns.get(name, {}).keys()
 
+    def label_values(self) -> dict[str, Column]:
+        """Return, by label name, the positions of each value; not to be changed."""
+        return self._columns
+
     def mask(self, matchers: Sequence[Matcher], source_names: frozenset[str]) -> Mask:
         """Return, for each position, whether the key satisfies all matchers under sources that have these labels."""
         found: Mask = np.ones(len(self._ids), bool)

@@ -32,10 +32,11 @@ def execute(sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def execute_sql(composed: Composable) -> None:
-    """Run a statement that names tables: put together by psycopg2.sql, never by hand."""
+def execute_sql(composed: Composable) -> list[tuple[Any, ...]]:
+    """Run a statement that names tables (put together by psycopg2.sql, never by hand) and return its rows."""
     with connection.cursor() as cursor:
         cursor.execute(composed)
+        return cursor.fetchall() if cursor.description else []
 
 
 def try_house_lock() -> bool:

@@ -1,0 +1,60 @@
+"""Keeping house: everything that turns fresh rows into small, old samples and removes what is no longer wanted.
+
+Every step is a transaction of its own under one advisory lock: safe to kill, safe to run twice, safe to run anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from . import partitions
+from .compact import Compacted, compact
+from .merge import GRACE_MS, Merged, merge
+from .pivot import pivot
+from .records import DAY_WINDOWS, WINDOW_MS
+from .retention import Dropped, Purged, forget_restored_ids, plan_block_drops, purge_keys, retain, run_planned_drops
+
+#: Source windows compacted, and sources of a day merged, in one call: some seconds of work.
+MAX_SOURCE_WINDOWS = 300
+
+
+@dataclass(frozen=True)
+class HouseReport:
+    """What one round of housekeeping did; `is_done` is False when there is more to do or another process does it."""
+
+    pivoted_rows: int = 0
+    compacted: Compacted = field(default_factory=Compacted)
+    merged: Merged = field(default_factory=Merged)
+    dropped: Dropped = field(default_factory=Dropped)
+    planned_drops: int = 0
+    purged: Purged = field(default_factory=Purged)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing was left to do."""
+        return all(part.is_done for part in (self.compacted, self.merged, self.dropped, self.purged))
+
+
+def keep_house(now_ms: int, max_source_windows: int = MAX_SOURCE_WINDOWS) -> HouseReport:
+    """Do what is due, in bounded steps; call it every half minute or so, from any process."""
+    ensure_partitions(now_ms)
+    forget_restored_ids()
+    pivoted = pivot(now_ms)
+    compacted = compact(now_ms, max_source_windows)
+    plan_block_drops(now_ms, GRACE_MS)
+    merged = merge(now_ms, max_source_windows)
+    planned = run_planned_drops(now_ms)
+    days = settings.ENV.retention_days
+    dropped = retain(now_ms, days, getattr(settings, "STORE_MAX_BYTES", None))
+    purged = purge_keys(now_ms - days * 86_400_000) if dropped.partitions else Purged()
+    return HouseReport(pivoted, compacted, merged, dropped, planned, purged)
+
+
+def ensure_partitions(now_ms: int) -> int:
+    """Make the partitions of the next hours and of tomorrow; return how many were made."""
+    window = now_ms // WINDOW_MS
+    return partitions.ensure("store_block", *range(window, window + 3)) + partitions.ensure(
+        "store_chunk", window, window + DAY_WINDOWS
+    )
