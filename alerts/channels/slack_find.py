@@ -9,7 +9,8 @@ from alerts.channels.slack_client import SlackBotConfig, call
 
 # One page of history, newest first; an ambiguous post is seconds to minutes old (DL-2).
 _HISTORY_LIMIT = 100
-_MAX_CHANNEL_PAGES = 10
+# Of 1,000 channels each. While a message waits, two must do: a lease is running.
+_MAX_CHANNEL_PAGES, _PAGES_WHILE_SENDING = 10, 2
 
 
 def find_by_metadata(
@@ -18,9 +19,10 @@ def find_by_metadata(
     """The message that carries `outbox_id` in its metadata, posted at or after `oldest_ts`, or None (SL-10).
 
     Looks in the thread when `thread_ts` is given: a channel's history does not list replies. Needs the scope
-    channels:history (groups:history for private channels); without it raises Permanent.
+    channels:history (groups:history for private channels); without it raises Permanent. Asks Slack at most three
+    times, once where `channel` is an ID.
     """
-    channel_id = resolve_channel(config, channel)
+    channel_id = resolve_channel(config, channel, pages=_PAGES_WHILE_SENDING)
     arguments: dict[str, Any] = {
         "channel": channel_id, "oldest": oldest_ts, "inclusive": 1, "include_all_metadata": 1, "limit": _HISTORY_LIMIT,
     }  # fmt: skip
@@ -34,16 +36,16 @@ def find_by_metadata(
     return None
 
 
-def resolve_channel(config: SlackBotConfig, channel: str) -> str:
+def resolve_channel(config: SlackBotConfig, channel: str, *, pages: int = _MAX_CHANNEL_PAGES) -> str:
     """The ID of a channel given by ID or #name; an unknown name comes back as it is, for Slack to judge.
 
-    Reads at most 10,000 channels: in larger workspaces the ID must be configured.
+    Reads `pages` times 1,000 channels: in larger workspaces the ID must be configured.
     """
     name = channel.removeprefix("#")
     if name[:1] in "CGD" and len(name) > 8 and name.isupper():
         return name
     cursor = ""
-    for _ in range(_MAX_CHANNEL_PAGES):
+    for _ in range(pages):
         page = call(
             config, "ask", "conversations.list", types="public_channel,private_channel", exclude_archived=1,
             limit=1000, cursor=cursor,

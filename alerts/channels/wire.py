@@ -116,28 +116,36 @@ def url_problem(url: str, *, needs_https: bool) -> str | None:
 def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float) -> Answer:
     """The answer to one POST, whatever its status; NotSent, AnswerLost or Refused otherwise.
 
-    Each step of the connection ends within `timeout_seconds`, and so does the whole answer after them; looking up a
-    name takes as long as the system lets it.
+    All of it ends within `timeout_seconds`, except that looking up a name takes as long as the system lets it and
+    each step of a proxy's greeting may take as long again.
     """
-    parts = urlsplit(url)
+    parts, deadline = urlsplit(url), time.monotonic() + timeout_seconds
     try:
-        connection, path, extra = _connect(parts, timeout_seconds)
+        connection, path, extra = _connect(parts, deadline)
     except ssl.SSLError as error:
         raise NotSent(f"the TLS connection failed: {error.reason or 'unknown reason'}") from error
     except (OSError, http.client.HTTPException, UnicodeError) as error:
         raise NotSent(f"no connection: {_words(error)}") from error
     try:
         try:
+            connection.sock.settimeout(_left(deadline))
             connection.request("POST", path, body, {**headers, **extra, "Connection": "close"})
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NotSent(f"the connection broke while sending: {_words(error)}") from error
-        deadline = time.monotonic() + timeout_seconds
         try:
             return _read(connection.sock, deadline)
         except (OSError, http.client.HTTPException) as error:
             raise AnswerLost(f"no answer: {_words(error)}") from error
     finally:
         connection.close()
+
+
+def _left(deadline: float) -> float:
+    """Seconds until the deadline; TimeoutError after it."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 class _TimedReader(io.RawIOBase):
@@ -152,10 +160,7 @@ class _TimedReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer with what is there; TimeoutError after the deadline."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.sock.settimeout(left)
+        self.sock.settimeout(_left(self.deadline))
         return self.sock.recv_into(buffer)
 
     def makefile(self, _: str) -> io.BufferedReader:
@@ -174,9 +179,7 @@ def _read(sock: socket.socket, deadline: float) -> Answer:
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
 
 
-def _connect(
-    parts: SplitResult, timeout_seconds: float
-) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
+def _connect(parts: SplitResult, deadline: float) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
     """A connection, the request path to use on it and the headers that the URL or the proxy's URL ask for."""
     extra = _authorization(parts, "Authorization")
     host, https = parts.hostname or "", parts.scheme == "https"
@@ -188,35 +191,36 @@ def _connect(
         raise Refused("its name is that of a cloud's metadata service")
     proxy = _proxy(parts.scheme, host)
     if proxy is None:
-        return _direct(host, port, timeout_seconds, https=https), path, extra
+        return _direct(host, port, deadline, https=https), path, extra
     _check_literal(host)
     through, to = _authorization(proxy, "Proxy-Authorization"), (proxy.hostname or "", proxy.port or 80)
     if not https:
-        plain = http.client.HTTPConnection(*to, timeout=timeout_seconds)
+        plain = http.client.HTTPConnection(*to, timeout=_left(deadline))
         plain.connect()
         return plain, f"http://{parts.netloc.rpartition('@')[2]}{path}", {**extra, **through}
-    tunnel = http.client.HTTPSConnection(*to, timeout=timeout_seconds, context=_tls())
+    tunnel = http.client.HTTPSConnection(*to, timeout=_left(deadline), context=_tls())
     tunnel.set_tunnel(host, port, through)
     tunnel.connect()
     return tunnel, path, extra
 
 
-def _direct(host: str, port: int, timeout_seconds: float, *, https: bool) -> http.client.HTTPConnection:
+def _direct(host: str, port: int, deadline: float, *, https: bool) -> http.client.HTTPConnection:
     """A connection over a socket whose address was checked."""
-    sock = _open_socket(host, port, timeout_seconds)
+    sock = _open_socket(host, port, deadline)
     if https:
         try:
+            sock.settimeout(_left(deadline))
             sock = _tls().wrap_socket(sock, server_hostname=host)
         except BaseException:
             sock.close()
             raise
-    connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
+    connection = http.client.HTTPConnection(host, port)
     connection.default_port = 443 if https else 80
     connection.sock = sock
     return connection
 
 
-def _open_socket(host: str, port: int, timeout_seconds: float) -> socket.socket:
+def _open_socket(host: str, port: int, deadline: float) -> socket.socket:
     """A socket to the first address that answers, after every address passed the policy.
 
     The checked address is the one connected to, so a name cannot change its meaning in between.
@@ -230,7 +234,7 @@ def _open_socket(host: str, port: int, timeout_seconds: float) -> socket.socket:
     for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(timeout_seconds)
+            sock.settimeout(_left(deadline))
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock

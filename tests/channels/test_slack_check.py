@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
+import yaml
 
 from alerts.channels.base import CheckResult
 from alerts.channels.slack import SlackBotConfig, SlackWebhookConfig, check, check_socket, check_webhook
+from alerts.channels.slack_check import SCOPES
 from tests.fakes import FakeSlack
 
 
@@ -122,3 +125,9 @@ def test_socket_mode_needs_an_app_level_token(slack: FakeSlack) -> None:
     assert check_socket("xapp-1-A", slack.api_base).ok is True
     refused = check_socket("xoxb-1", slack.api_base)
     assert refused.ok is False and "xapp-" in refused.fix
+
+
+def test_the_manifest_in_the_guide_asks_for_the_scopes_that_are_checked() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "slack.md").read_text()
+    manifest = yaml.safe_load(guide.partition("```yaml\n")[2].partition("```")[0])
+    assert manifest["oauth_config"]["scopes"]["bot"] == list(SCOPES)

@@ -95,6 +95,13 @@ def test_an_answer_that_drips_beyond_the_time_is_lost(head: str) -> None:
         send(url, timeout_seconds=0.3)
 
 
+def test_a_server_that_takes_the_connection_and_never_speaks_is_not_waited_for() -> None:
+    with socket.socket() as silent, pytest.raises(wire.AnswerLost, match="time ran out"):
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        send(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout_seconds=0.3)
+
+
 @pytest.mark.parametrize("more", ["Content-Length: 100", "Transfer-Encoding: chunked"])
 def test_an_answer_cut_short_is_lost(more: str) -> None:
     head = f"HTTP/1.1 200 OK\r\n{more}\r\n\r\n" + ("64\r\n" if "chunked" in more else "")
