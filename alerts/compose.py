@@ -16,6 +16,7 @@ from django.urls import NoReverseMatch, reverse
 
 from alerts import policy
 from alerts.engine import message as engine
+from alerts.engine import notify_template
 from alerts.engine.message import AlertLine, Custom, Message
 from alerts.models import Alert, Group, Integration
 from monitoring.promql import Labels
@@ -146,9 +147,18 @@ def noted(value: Message, *notes: str) -> Message:
     return replace(value, notes=(*(note for note in notes if note), *value.notes))
 
 
-def custom_of(integration: Integration, value: Message) -> Custom:
-    """The texts that an imported receiver gives for this message, expanded; empty where it gives none."""
-    return Custom()
+def dressed(value: Message, integration: Integration) -> Message:
+    """The message with the title and text its receiver brings along; with a note where they cannot be expanded."""
+    if not integration.title_template and not integration.text_template:
+        return value
+    try:
+        custom = Custom(
+            title=notify_template.expand(integration.title_template, value),
+            text=notify_template.expand(integration.text_template, value),
+        )
+    except notify_template.TemplateError as error:
+        return noted(value, f"The receiver's own text cannot be used: {error}")
+    return replace(value, custom=custom)
 
 
 def _dump_line(line: AlertLine) -> dict[str, Any]:

@@ -18,13 +18,16 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from alerts import channel_states, compose, receipts
+from alerts import channel_states, compose
 from alerts.engine.message import AlertLine, build
 from alerts.models import Integration, Notification, NotifyLog
+from alerts.receipts import settle
 from alerts.transmit import Anchor, Outcome, Parcel, transmit
 from monitoring.promql import Labels
 
 _STATE, _KIND = Notification.State, Notification.Kind
+__all__ = ["claim", "discard", "due", "retry", "run", "send", "send_test", "settle"]
+
 # A send makes at most three calls of 10 s each (look, post, permalink), and the receipt must still be written.
 LEASE = timedelta(seconds=40)
 THREADS = 16
@@ -48,7 +51,7 @@ def send(notification_id: int, at: datetime, owner: str, *, clock: Clock = time.
     started = clock()
     outcome = transmit(parcels[0])
     seconds = clock() - started
-    return receipts.settle([(parcels[0], outcome, seconds)], at + timedelta(seconds=seconds), owner)[0]
+    return settle([(parcels[0], outcome, seconds)], at + timedelta(seconds=seconds), owner)[0]
 
 
 def run(
@@ -76,12 +79,12 @@ def run(
             ready = wait(pending, return_when=FIRST_COMPLETED).done
             ready |= wait(pending, timeout=_RESULT_PAUSE_SECONDS).done
             results = [(pending.pop(future), *future.result()) for future in ready]
-            done.update(receipts.settle(results, now(), owner))
+            done.update(settle(results, now(), owner))
 
 
 @transaction.atomic
 def claim(at: datetime, owner: str, *, limit: int = THREADS, only: int | None = None) -> list[Parcel]:
-    """Messages that are now this owner's to send until the lease runs out; each must end in `receipts.settle`.
+    """Messages that are now this owner's to send until the lease runs out; each must end in `settle`.
 
     Messages whose channel must wait get the time until then instead of being claimed.
     """
@@ -113,7 +116,8 @@ def send_test(integration: Integration, at: datetime, user: str = "") -> Notific
     line = AlertLine(labels, uuid.uuid4().hex[:16], at, annotations={"summary": words})
     key = hashlib.sha256(f"test|{uuid.uuid4()}".encode()).hexdigest()
     content = build(
-        [line], group_labels=labels, receiver=integration.receiver.name, at=at, outbox_id=key, action_id=compose.action_id(key),
+        [line], group_labels=labels, receiver=integration.receiver.name, at=at, outbox_id=key,
+        action_id=compose.action_id(key),
         external_url=compose.external_url(),
     )  # fmt: skip
     return Notification.objects.create(

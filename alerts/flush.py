@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -217,8 +217,9 @@ def _tell_one(tick: _Tick, integration: Integration, tree: Tree, at: datetime, w
 def _keep(tick: _Tick, tree: Tree, at: datetime, writes: _Writes) -> None:
     """Without a way out the message is kept, exactly as it would look; what was kept last stands for the log."""
     last = tick.unsent.get(None, [])
-    log = _log_of(last[-1], None) if last else None
-    decision = timing.decide(tick.view, log, tick.planned, _settings(tick, True), hold=_NO_WAY_OUT)
+    # What was kept never runs out: nobody was told, so there is nobody to remind.
+    log = replace(_log_of(last[-1], None), expires_at=datetime.max.replace(tzinfo=UTC)) if last else None
+    decision = timing.decide(tick.view, log, tick.planned, _settings(tick, send_resolved=True), hold=_NO_WAY_OUT)
     tick.words.append(f"{_NO_WAY_OUT}: {decision.reason}")
     if decision.send:
         told = log.firing if log else timing.NONE
@@ -288,6 +289,8 @@ def _notification(
         alerts, group=tick.group, receiver=tick.route.receiver, at=at, upstream_key=_upstream_key(tick, tree),
         route=tick.route.title, outbox_id=dedup_key, told=told, notes=_notes(tick),
     )  # fmt: skip
+    if integration is not None:
+        content = compose.dressed(content, integration)
     row = Notification(
         dedup_key=dedup_key,
         integration=integration,
@@ -330,11 +333,18 @@ def _notes(tick: _Tick) -> list[str]:
 
 
 def _note_log(tick: _Tick, integration: Integration, decision: Decision, log: LogEntry | None, writes: _Writes) -> None:
-    """Write the log although nothing is sent, where the engine changed it (AD-8, AS-6)."""
+    """Write the log although nothing is sent: where the engine changed it (AD-8, AS-6), and to keep it alive."""
     after = decision.log_after
+    row = tick.logs.get(integration.pk)
+    if decision.why == "held" and row is not None:
+        # The log must not run out under an acknowledgement, or the group would be announced anew (AD-11).
+        fresh = timing.log_entry(timing.NONE, timing.NONE, tick.planned, _settings(tick, send_resolved=True))
+        row.expires_at = max(row.expires_at, fresh.expires_at)
+        writes.logs.append(row)
+        return
     if after is None or (log is not None and after.firing == log.firing and after.resolved == log.resolved):
         return
-    row = tick.logs.get(integration.pk) or NotifyLog(group_key=tick.group.key, integration=integration)
+    row = row or NotifyLog(group_key=tick.group.key, integration=integration)
     row.firing, row.resolved = sorted(after.firing), sorted(after.resolved)
     row.flushed_at, row.told_at, row.expires_at = tick.planned, after.planned_tick, after.expires_at
     writes.logs.append(row)

@@ -6,10 +6,13 @@ import itertools
 from datetime import UTC, datetime
 from typing import Any
 
+from alerts import deliver
+from alerts.channels.base import Receipt
 from alerts.engine.fingerprint import fingerprint
 from alerts.models import (
     Alert,
     Integration,
+    Notification,
     Receiver,
     Route,
     Rule,
@@ -18,6 +21,7 @@ from alerts.models import (
     SlackApp,
     Threshold,
 )
+from alerts.transmit import Outcome
 from monitoring.promql import Labels
 
 # A Wednesday; tests that need another moment add to it.
@@ -95,3 +99,14 @@ def silence(*matchers: str, starts_at: datetime = T0, ends_at: datetime | None =
     given = {"created_by": "ana", "comment": "planned work"} | fields
     end = ends_at or datetime(2026, 3, 5, tzinfo=UTC)
     return Silence.objects.create(matchers=list(matchers), starts_at=starts_at, ends_at=end, **given)
+
+
+def arrive(at: datetime) -> list[Notification]:
+    """Everything due at `at`, as if each way out had taken it; no network."""
+    done: list[Notification] = []
+    while parcels := deliver.claim(at, "test", limit=100):
+        results = [(parcel, Outcome(parcel.kind, receipt=Receipt("C1", f"{parcel.notification_id}.0")), 0.0)
+                   for parcel in parcels]  # fmt: skip
+        deliver.settle(results, at, "test")
+        done += Notification.objects.filter(pk__in=[parcel.notification_id for parcel in parcels]).order_by("id")
+    return done
