@@ -6,7 +6,7 @@ The text form is Alertmanager's, not PromQL's: braces and quotes are optional an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from monitoring.promql import Labels, Matcher, QueryError
 
@@ -15,8 +15,6 @@ _MATCHER = re.compile(r'\s*(?:([a-zA-Z_:][a-zA-Z0-9_:]*)|"((?:\\.|[^"\\])*)")\s*
 _UNESCAPED = {"n": "\n", '"': '"', "\\": "\\"}
 # Label values are user data without a bound; a memo that reaches this size is started afresh.
 _MEMO_SIZE = 20_000
-
-Predicate = Callable[[str], bool]
 
 
 class MatcherError(ValueError):
@@ -81,62 +79,67 @@ def format_labels(labels: Iterable[tuple[str, str]]) -> str:
 class MatcherIndex:
     """Many matcher lists, asked together which of them hold for a label set.
 
-    Lists with an equality matcher are found by that label's value; the others are asked one by one with their
-    regular expressions answered from a memo. Positions are those of the sequence given to the constructor.
+    Each label value has one number whose bits say which lists it satisfies; a label set's answer is those numbers
+    and-ed. A regular expression is thus asked once for a value and not once for an alert. Positions are those of the
+    sequence given to the constructor.
     """
 
     def __init__(self, lists: Sequence[tuple[Matcher, ...]]) -> None:
         """Index `lists`; the order of positions is the order of `matching`."""
-        self._checks = [tuple((m.name, _predicate(m)) for m in matchers) for matchers in lists]
-        self._by_pair: dict[str, dict[str, list[int]]] = {}
-        self._always: list[int] = []
+        by_name: dict[str, dict[int, list[Matcher]]] = {}
         for position, matchers in enumerate(lists):
-            # An equality with "" also holds for labels that are absent, so it cannot be found by a value.
-            pair = next((m for m in matchers if m.op == "=" and m.value), None)
-            if pair is None:
-                self._always.append(position)
-            else:
-                self._by_pair.setdefault(pair.name, {}).setdefault(pair.value, []).append(position)
+            for matcher in matchers:
+                by_name.setdefault(matcher.name, {}).setdefault(position, []).append(matcher)
+        self._all = (1 << len(lists)) - 1
+        self._masks = [(name, _Masks(self._all, rows).__getitem__) for name, rows in by_name.items()]
 
     def holds(self, position: int, labels: Labels) -> bool:
         """Whether the list at `position` holds for `labels`."""
-        return all(test(labels.get(name)) for name, test in self._checks[position])
+        return bool(self._mask(labels) >> position & 1)
 
     def matching(self, labels: Labels) -> Iterator[int]:
-        """Positions of the lists that hold for `labels`, ascending, found as they are asked for."""
-        return (position for position in self._candidates(labels) if self.holds(position, labels))
+        """Positions of the lists that hold for `labels`, ascending."""
+        mask = self._mask(labels)
+        while mask:
+            lowest = mask & -mask
+            yield lowest.bit_length() - 1
+            mask ^= lowest
 
-    def _candidates(self, labels: Labels) -> list[int]:
-        found: list[int] = []
-        for name, by_value in self._by_pair.items():
-            positions = by_value.get(labels.get(name))
-            if positions:
-                found += positions
-        if not found:
-            return self._always
-        return sorted(found + self._always) if self._always or len(found) > 1 else found
+    def _mask(self, labels: Labels) -> int:
+        mask = self._all
+        for name, mask_of in self._masks:
+            mask &= mask_of(labels.get(name))
+            if not mask:
+                break
+        return mask
 
 
-class _Memo(dict[str, bool]):
-    """Answers of one matcher by label value."""
+class _Masks(dict[str, int]):
+    """For one label name: by value, the lists whose matchers on that name all hold, as bits."""
 
-    def __init__(self, matcher: Matcher) -> None:
+    def __init__(self, every_list: int, rows: dict[int, list[Matcher]]) -> None:
         super().__init__()
-        self._matcher = matcher
+        self._free = every_list
+        self._equal: dict[str, int] = {}
+        self._tested: list[tuple[int, list[Matcher]]] = []
+        for position, matchers in rows.items():
+            bit = 1 << position
+            self._free ^= bit
+            # Most matchers are one equality; ten thousand of them cost one look-up.
+            if len(matchers) == 1 and matchers[0].op == "=":
+                self._equal[matchers[0].value] = self._equal.get(matchers[0].value, 0) | bit
+            else:
+                self._tested.append((bit, matchers))
 
-    def __missing__(self, value: str) -> bool:
+    def __missing__(self, value: str) -> int:
         if len(self) >= _MEMO_SIZE:
             self.clear()
-        answer = self[value] = self._matcher.matches(value)
-        return answer
-
-
-def _predicate(matcher: Matcher) -> Predicate:
-    if matcher.op == "=":
-        return matcher.value.__eq__
-    if matcher.op == "!=":
-        return matcher.value.__ne__
-    return _Memo(matcher).__getitem__
+        mask = self._free | self._equal.get(value, 0)
+        for bit, matchers in self._tested:
+            if all(matcher.matches(value) for matcher in matchers):
+                mask |= bit
+        self[value] = mask
+        return mask
 
 
 def _split_on_commas(text: str) -> list[str]:

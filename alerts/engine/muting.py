@@ -77,6 +77,8 @@ class Inhibitor:
         self._rank = {severity: rank for rank, severity in enumerate(severity_order)}
         # Per rule, whether they are on the target side too (AH-3), and equal values: the firing sources in order.
         self._firing: dict[_SourceKey, dict[Labels, None]] = {}
+        # Never taken out again: it only spares the look-up for rules that had no source at all, which are most.
+        self._rules_with_sources: set[int] = set()
         # Per rule and series: the firing labels of each severity rank.
         self._severities: dict[tuple[int, Labels], dict[int, Labels]] = {}
 
@@ -92,6 +94,7 @@ class Inhibitor:
         labels = subject.labels
         for key in self._source_keys(labels):
             self._firing.setdefault(key, {})[labels] = None
+            self._rules_with_sources.add(key[0])
         rank = self._rank.get(labels.get(SEVERITY))
         if subject.rule_id is not None and rank is not None:
             series = (subject.rule_id, labels.without(_SEVERITY_LABEL))
@@ -115,6 +118,8 @@ class Inhibitor:
         for position in self._targets.matching(labels):
             rule = self._rules[position]
             if rule.only_new and (subject.is_resolved or subject.is_told):
+                continue
+            if position not in self._rules_with_sources:
                 continue
             values = self._equal_values(position, labels)
             sources = self._firing.get((position, False, values))

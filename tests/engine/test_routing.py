@@ -213,20 +213,3 @@ def test_lint_finds_matchers_that_contradict_those_above() -> None:
         (3, "unreachable"),
         (4, "unreachable"),
     ]
-
-
-def test_ten_thousand_alerts_ask_few_matchers_of_a_wide_tree() -> None:
-    """The index keeps the number of questions near the number of alerts, not alerts times routes."""
-    routes = tree(*(node(100 + i, f"model=m{i},severity=~warning|critical") for i in range(100)))
-    asked = 0
-    inner = routes.root.index.holds
-
-    def counting(position: int, labels: Labels) -> bool:
-        nonlocal asked
-        asked += 1
-        return inner(position, labels)
-
-    routes.root.index.holds = counting  # type: ignore[method-assign]
-    alerts = [Labels.of({"model": f"m{i % 100}", "severity": "warning", "i": str(i)}) for i in range(10_000)]
-    assert {len(match(routes, labels)) for labels in alerts} == {1}
-    assert asked == 10_000
