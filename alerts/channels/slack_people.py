@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -82,8 +81,3 @@ def user_id_of(config: SlackBotConfig, email: str) -> str | None:
             return None
         raise
     return str((answer.get("user") or {}).get("id") or "") or None
-
-
-def for_channel(config: SlackBotConfig, channel: str) -> SlackBotConfig:
-    """The same bot writing to another channel or, by a user's ID, to one person."""
-    return dataclasses.replace(config, channel=channel)

@@ -66,9 +66,7 @@ def _classify(answer: wire.Answer, host: str, secrets: list[str]) -> DeliveryErr
     wait_seconds = wire.retry_after_seconds(answer.headers)
     if status == 429:
         wait_seconds = DEFAULT_WAIT_SECONDS if wait_seconds is None else wait_seconds
-        return Transient(
-            text, code=code, http_status=status, retry_after_seconds=wait_seconds, counts_as_attempt=False
-        )
+        return Transient(text, code=code, http_status=status, retry_after_seconds=wait_seconds, counts_as_attempt=False)
     if status >= 500 or status == 408:
         return Transient(text, code=code, http_status=status, retry_after_seconds=wait_seconds)
     if 300 <= status < 400:

@@ -25,6 +25,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # An answer is a short receipt; more is cut so that no receiver can fill our memory.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
+# Who asks for more silence than this is asked again: alerts wait behind it.
+MAX_WAIT_SECONDS = 3600.0
 # Where clouds answer with credentials of the machine, beyond the link-local range.
 _METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("100.100.100.200", "192.0.0.192", "fd00:ec2::254")))
 _METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "instance-data", "metadata"})
@@ -76,9 +78,9 @@ def is_loopback(host: str) -> bool:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header; None where it is missing or a date (which would need a clock)."""
+    """Seconds of a Retry-After header, at most an hour; None where it is missing or a date (that needs a clock)."""
     raw = headers.get("retry-after", "").strip()
-    return float(raw) if raw.isascii() and raw.isdigit() else None
+    return min(float(raw), MAX_WAIT_SECONDS) if raw.isascii() and raw.isdigit() else None
 
 
 def address_problem(address: Address) -> str | None:

@@ -19,8 +19,11 @@ PAYLOAD = {"subject": "[FIRING] CPU", "text": "CPU is high", "html": "<p>CPU is 
 @pytest.fixture
 def server() -> Iterator[FakeMail]:
     """A mail server that the site's settings point at."""
-    with FakeMail() as fake, override_settings(
-        EMAIL_BACKEND="django.core.mail.backends.smtp.EmailBackend", EMAIL_HOST="127.0.0.1", EMAIL_PORT=fake.port
+    with (
+        FakeMail() as fake,
+        override_settings(
+            EMAIL_BACKEND="django.core.mail.backends.smtp.EmailBackend", EMAIL_HOST="127.0.0.1", EMAIL_PORT=fake.port
+        ),
     ):
         yield fake
 

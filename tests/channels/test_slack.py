@@ -56,6 +56,11 @@ def test_an_update_edits_the_first_message(slack: FakeSlack, bot: SlackBotConfig
     assert (message.text, message.edits[0]["text"]) == ("Resolved", "CPU is high")
 
 
+def test_an_updates_receipt_names_the_same_message(slack: FakeSlack, bot: SlackBotConfig) -> None:
+    first = channel.post(bot, PAYLOAD)
+    assert channel.update(bot, PAYLOAD, channel=first.channel, ts=first.ts) == first
+
+
 def test_an_update_removes_what_the_payload_no_longer_has(slack: FakeSlack, bot: SlackBotConfig) -> None:
     first = channel.post(bot, PAYLOAD)
     channel.update(bot, {"text": "Resolved"}, channel=first.channel, ts=first.ts)
@@ -261,9 +266,7 @@ def test_a_webhook_429_waits(slack: FakeSlack, hook: SlackWebhookConfig) -> None
     assert (failure.value.retry_after_seconds, failure.value.counts_as_attempt) == (3.0, False)
 
 
-def test_a_webhook_whose_answer_is_lost_is_ambiguous_and_posts_once(
-    slack: FakeSlack, hook: SlackWebhookConfig
-) -> None:
+def test_a_webhook_whose_answer_is_lost_is_ambiguous_and_posts_once(slack: FakeSlack, hook: SlackWebhookConfig) -> None:
     slack.set_mode("default", "accept_reset")
     with pytest.raises(Transient) as failure:
         channel.post_webhook(hook, PAYLOAD)

@@ -37,9 +37,7 @@ def test_a_wrong_token_fails_first_and_the_rest_is_not_looked_at(bot: SlackBotCo
 
 
 @pytest.mark.parametrize(("token", "words"), [("xapp-1", "app-level token"), ("xoxp-1", "user's token")])
-def test_a_token_of_another_kind_is_recognised(
-    slack: FakeSlack, bot: SlackBotConfig, token: str, words: str
-) -> None:
+def test_a_token_of_another_kind_is_recognised(slack: FakeSlack, bot: SlackBotConfig, token: str, words: str) -> None:
     slack.token = "xoxb-the-right-one"
     assert words in check(dataclasses.replace(bot, token=token))[0].fix
 

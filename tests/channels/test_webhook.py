@@ -84,7 +84,9 @@ def test_a_metadata_address_is_refused() -> None:
         webhook.send(WebhookConfig("http://169.254.169.254/latest"), BODY)
 
 
-@pytest.mark.parametrize("url", ["", "receiver", "file:///etc/passwd", "ftp://receiver.example/", "http://:80/", "http://h:x/"])
+@pytest.mark.parametrize(
+    "url", ["", "receiver", "file:///etc/passwd", "ftp://receiver.example/", "http://:80/", "http://h:x/"]
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(DeliveryError, match="cannot be used"):
         webhook.send(WebhookConfig(url), BODY)

@@ -45,7 +45,12 @@ def test_private_loopback_and_public_addresses_are_allowed(address: str) -> None
 
 @pytest.mark.parametrize(
     "url",
-    ["http://169.254.169.254/latest/meta-data", "http://[fe80::1]/", "http://metadata.google.internal/", "http://2852039166/"],
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://[fe80::1]/",
+        "http://metadata.google.internal/",
+        "http://2852039166/",
+    ],
 )
 def test_a_post_to_a_metadata_service_is_refused(url: str) -> None:
     with pytest.raises(wire.Refused):
@@ -146,7 +151,9 @@ def test_a_metadata_address_is_refused_behind_a_proxy_too(fake: FakeWebhook, mon
 
 
 @pytest.mark.parametrize(
-    ("raw", "seconds"), [("7", 7.0), ("0", 0.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("", None)]
+    ("raw", "seconds"),
+    [("7", 7.0), ("0", 0.0), ("9" * 400, 3600.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("", None)],
+    ids=["seconds", "at once", "absurd", "a date", "missing"],
 )
 def test_retry_after_is_read_in_seconds(raw: str, seconds: float | None) -> None:
     assert wire.retry_after_seconds({"retry-after": raw}) == seconds

@@ -135,9 +135,7 @@ class FakeSlack(LoopbackServer):
                 if (not channel or m.channel == name) and (replies is None or bool(m.thread_ts) == replies)
             ]  # fmt: skip
 
-    def wait_for_message(
-        self, channel: str, says: str = "", *, count: int = 1, timeout: float = 10.0
-    ) -> list[Message]:
+    def wait_for_message(self, channel: str, says: str = "", *, count: int = 1, timeout: float = 10.0) -> list[Message]:
         """The messages of a channel that say the words, as soon as there are `count`."""
 
         def found(_: FakeSlack) -> list[Message]:
