@@ -142,10 +142,11 @@ class SilenceIndex:
 def check_silence(silence: Silence, at: datetime, *, refuse_all: bool = True) -> Silence:
     """The silence ready to be kept, a start in the past moved to `at`; raises InvalidSilence with every fault (AS-2).
 
+    The words are upstream's where it has some, since clients look for them.
     `refuse_all` also refuses matchers that hold for every alert, such as alertname=~".+", which upstream lets pass.
     """
     started = replace(silence, starts_at=max(silence.starts_at, at))
-    problems = list(_faults(started, at))
+    problems = list(_faults(silence, at))
     if silence.matchers and refuse_all and not problems and covers_everything(silence.matchers):
         problems.append(f"{format_matchers(silence.matchers)} would silence every alert: name an alert, host or model")
     if problems:
@@ -159,9 +160,9 @@ def _faults(silence: Silence, at: datetime) -> Iterator[str]:
     elif all(matcher.matches("") for matcher in silence.matchers):
         yield "at least one matcher must not match the empty string: this would silence every alert"
     if silence.ends_at <= silence.starts_at:
-        yield "the end must be after the start"
+        yield "start time must be before end time"
     if silence.ends_at <= at:
-        yield "the end must be in the future"
+        yield "end time can't be in the past"
     if silence.recurrence is not None:
         yield from _recurrence_faults(silence.recurrence)
 
