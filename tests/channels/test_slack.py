@@ -92,7 +92,7 @@ def test_a_lost_answer_is_ambiguous_and_posts_exactly_once(slack: FakeSlack, bot
 def test_a_hanging_answer_is_ambiguous(slack: FakeSlack, bot: SlackBotConfig) -> None:
     slack.set_mode("alerts", "hang")
     with pytest.raises(Transient) as failure:
-        channel.post(dataclasses.replace(bot, timeout_seconds=0.2), PAYLOAD)
+        channel.post(dataclasses.replace(bot, timeout_seconds=0.8), PAYLOAD)
     assert (failure.value.ambiguous, failure.value.code) == (True, "answer_lost")
 
 

@@ -85,7 +85,7 @@ def test_a_refused_connection_was_not_sent(fake: FakeWebhook) -> None:
 def test_a_request_that_left_without_an_answer_may_have_arrived(fake: FakeWebhook, mode: str) -> None:
     fake.set_mode("*", mode)
     with pytest.raises(wire.AnswerLost):
-        send(fake.hook_url(), timeout_seconds=0.3)
+        send(fake.hook_url(), timeout_seconds=0.8)
 
 
 def test_a_server_that_speaks_no_tls_was_not_sent_anything(fake: FakeWebhook) -> None:
@@ -97,14 +97,14 @@ def test_a_server_that_speaks_no_tls_was_not_sent_anything(fake: FakeWebhook) ->
 @pytest.mark.parametrize("head", ["HTTP/1.1 200 OK\r\nX-Endless: ", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"])
 def test_an_answer_that_drips_beyond_the_time_is_lost(head: str) -> None:
     with Dripping(head) as url, pytest.raises(wire.AnswerLost, match="time ran out"):
-        send(url, timeout_seconds=0.3)
+        send(url, timeout_seconds=0.8)
 
 
 def test_a_server_that_takes_the_connection_and_never_speaks_is_not_waited_for() -> None:
     with socket.socket() as silent, pytest.raises(wire.AnswerLost, match="time ran out"):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        send(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout_seconds=0.3)
+        send(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout_seconds=0.8)
 
 
 @pytest.mark.parametrize("more", ["Content-Length: 100", "Transfer-Encoding: chunked"])
