@@ -97,4 +97,6 @@ def _value(result: promql.Result) -> object:
     if result.type == "vector":
         return list(zip(names, result.values.tolist(), strict=True))
     points = [result.points(row) for row in range(len(names))]
-    return [(name, list(zip(ts.tolist(), vs.tolist(), strict=True))) for name, (ts, vs) in zip(names, points, strict=True)]
+    return [
+        (name, list(zip(ts.tolist(), vs.tolist(), strict=True))) for name, (ts, vs) in zip(names, points, strict=True)
+    ]

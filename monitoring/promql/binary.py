@@ -171,9 +171,9 @@ def _check_one_side(
     """Refuse a step at which two series of the "one" side share a match group, unless the other side is empty."""
     if not len(one) or np.bincount(signatures.right, minlength=1).max() <= 1:
         return
-    live = np.ones(one.steps, np.bool_)
+    live: Bools = np.ones(one.steps, np.bool_)
     if not filling:
-        live = many.mask.any(axis=0) & one.mask.any(axis=0)
+        live = np.asarray(many.mask.any(axis=0) & one.mask.any(axis=0))
     twice = np.argwhere((_how_many(one, signatures.right, signatures.count) > 1) & live)
     if not len(twice):
         return
@@ -185,7 +185,7 @@ def _check_one_side(
     side = "left" if swapped else "right"
     raise EvaluationError(
         f"found duplicate series for the match group {shared!r} on the {side} hand-side of the operation: "
-        f"[{shown[1]!r}, {shown[0]!r}];many-to-many matching not allowed: matching labels must be unique on one side"
+        f"[{shown[0]!r}, {shown[1]!r}];many-to-many matching not allowed: matching labels must be unique on one side"
     )
 
 
@@ -298,10 +298,10 @@ def _joined(pairs: _Pairs, many: Table, one: Table, matching: n.Matching, compar
 
 def _places(table: Table, rows: Ints) -> list[int]:
     if table.index is None:
-        return rows.tolist()
+        return list(rows.tolist())
     if not len(table.index):
         return [-1] * len(rows)
-    return np.where(rows >= 0, table.index[rows], -1).tolist()
+    return list(np.where(rows >= 0, table.index[rows], -1).tolist())
 
 
 def _join(

@@ -74,7 +74,8 @@ def requirements(query: Query | str, start_ms: int, end_ms: int, step_ms: int = 
 
 def _guarded(run: Callable[[], Result]) -> Result:
     try:
-        return run()
+        with np.errstate(all="ignore"):  # NaN and infinities are values here, not accidents
+            return run()
     except RecursionError as error:
         raise EvaluationError("expression is nested too deeply") from error
     except MemoryError as error:

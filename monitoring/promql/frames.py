@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,12 +61,12 @@ class Frame:
         if last < 0:
             return np.full((len(self.values), index.shape[1]), np.nan)
         if self.part is not None:
-            return np.take_along_axis(array, np.clip(index, 0, last), 1)
+            return np.asarray(np.take_along_axis(array, np.clip(index, 0, last), 1))
         columns = np.clip(index[0], 0, last)
         step = _even_step(columns)
         if step:
-            return array[:, columns[0] : columns[-1] + 1 : step]
-        return array.take(columns, axis=1)
+            return np.asarray(array[:, columns[0] : columns[-1] + 1 : step])
+        return np.asarray(array.take(columns, axis=1))
 
     def times(self, index: Ints) -> Ints:
         """Return the timestamps at ``index``, shaped like it."""
@@ -73,8 +74,8 @@ class Frame:
         if last < 0:
             return np.zeros(index.shape, np.int64)
         if self.part is None:
-            return self.ts[0][np.clip(index, 0, last)]
-        return self.ts[self.part[:, None], np.clip(index, 0, last)]
+            return np.asarray(self.ts[0][np.clip(index, 0, last)])
+        return np.asarray(self.ts[self.part[:, None], np.clip(index, 0, last)])
 
     def rows(self, start: int, stop: int) -> Frame:
         """Return some of the rows, as views."""
@@ -173,7 +174,7 @@ def _merge(labels: Sequence[Labels], parts: list[Block]) -> Block:
     ordered = sorted((part for part in parts if len(part.ts)), key=lambda part: int(part.ts[0]))
     if not ordered:
         return parts[0]
-    if all(int(a.ts[-1]) < int(b.ts[0]) for a, b in zip(ordered, ordered[1:], strict=False)):
+    if all(int(a.ts[-1]) < int(b.ts[0]) for a, b in pairwise(ordered)):
         values = np.concatenate([part.values for part in ordered], axis=1)
         return Block(labels, np.concatenate([part.ts for part in ordered]), values)
     ts = np.unique(np.concatenate([part.ts for part in parts]))

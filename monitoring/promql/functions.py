@@ -80,7 +80,7 @@ def _scalar(evaluator: Evaluator, call: n.Call) -> Value:
     if not len(vector):
         return np.full(evaluator.steps, np.nan)
     if len(vector) == 1 and vector.present is None:
-        return vector.values[0].copy()
+        return np.array(vector.values[0])
     mask = vector.mask
     alone = np.where(mask, vector.values, 0.0).sum(axis=0)
     return np.where(mask.sum(axis=0) == 1, alone, np.nan)
@@ -101,7 +101,7 @@ def _timestamp(evaluator: Evaluator, call: n.Call) -> Value:
 
 def _absent(evaluator: Evaluator, call: n.Call) -> Value:
     if call.func == "absent":
-        found = evaluator.vector(call.args[0]).mask.any(axis=0)
+        found = np.asarray(evaluator.vector(call.args[0]).mask.any(axis=0))
     else:
         found = evaluator.ranges(call.args[0]).any_present()
     table = Table.of([_absent_labels(call.args[0])])

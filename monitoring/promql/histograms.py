@@ -82,7 +82,7 @@ def _estimated(vector: Vector, layouts: list[_Layout], estimate: Estimate) -> Ve
             continue
         mask = np.ones(counts.shape, np.bool_) if present is None else present
         values = np.stack([_ragged(layout.bounds, c, m, estimate) for c, m in zip(counts, mask, strict=True)])
-        out.append(Vector(layout.groups, drop, values, mask.any(axis=1)))
+        out.append(Vector(layout.groups, drop, values, np.asarray(mask.any(axis=1))))
     return stacked(out, vector.steps).live()
 
 

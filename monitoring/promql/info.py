@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ def info(evaluator: Evaluator, call: n.Call) -> Value:
     times = _reference_times(call.args[0], evaluator.at, evaluator.shared.plan.bounds)
     need = Requirement((*names, *data), int(times.min()) - LOOKBACK_MS, int(times.max()))
     found = evaluator.shared.fetch(need)
-    values, present, stamps = newest_of(found, times)
+    _, present, stamps = newest_of(found, times)
     rows = found.table.labels()
     choices = _choices(rows, present, stamps)
     return _enriched(base, names, data, rows, choices)
@@ -67,7 +68,7 @@ def _target(labels: Labels) -> tuple[str, ...]:
     return tuple(labels.get(name) for name in IDENTIFYING)
 
 
-def _choices(rows: list[Labels], present: Bools, stamps: Ints) -> dict[tuple[str, ...], dict[str, _Choice]]:
+def _choices(rows: Sequence[Labels], present: Bools, stamps: Ints) -> dict[tuple[str, ...], dict[str, _Choice]]:
     """Return by target and info metric which info series holds at each step: the one with the newest sample."""
     grouped: dict[tuple[str, ...], dict[str, list[int]]] = {}
     for row, labels in enumerate(rows):
@@ -78,7 +79,7 @@ def _choices(rows: list[Labels], present: Bools, stamps: Ints) -> dict[tuple[str
     return out
 
 
-def _newest(rows: list[Labels], group: Ints, present: Bools, stamps: Ints) -> _Choice:
+def _newest(rows: Sequence[Labels], group: Ints, present: Bools, stamps: Ints) -> _Choice:
     times = np.where(present[group], stamps[group], np.iinfo(np.int64).min)
     best = times.max(axis=0)
     known = present[group].any(axis=0)
@@ -97,7 +98,7 @@ def _enriched(
     base: Vector,
     names: tuple[Matcher, ...],
     data: tuple[Matcher, ...],
-    rows: list[Labels],
+    rows: Sequence[Labels],
     choices: dict[tuple[str, ...], dict[str, _Choice]],
 ) -> Vector:
     wanted = frozenset(matcher.name for matcher in data)

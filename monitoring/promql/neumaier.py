@@ -36,7 +36,7 @@ def total(values: Floats) -> float:
 
 def mean(values: Floats) -> float:
     """Return the mean of a window; when the sum overflows it goes on as an incremental mean (functions.go)."""
-    numbers = values.tolist()
+    numbers: list[float] = values.tolist()
     total_, lost = numbers[0], 0.0
     for count, value in enumerate(numbers[1:], 2):
         new, new_lost = _step(value, total_, lost)

@@ -9,12 +9,13 @@ from .cursor import duration_value
 from .errors import EvaluationError
 from .limits import Meter
 from .matchers import Matcher
+from .mathematics import DATE_PARTS
 from .query import LOOKBACK_MS, SUBQUERY_STEP_MS, Query
 
 #: Functions whose answer moves with the evaluation time even when an @ fixes what they read
 #: (promql/engine.go AtModifierUnsafeFunctions).
 _MOVING = frozenset(
-    ["days_in_month", "day_of_month", "day_of_week", "day_of_year", "hour", "minute", "month", "year", "predict_linear", "time", "timestamp"]
+    (*DATE_PARTS, "predict_linear", "time", "timestamp"),
 )
 #: Times beyond this many ms from the epoch would overflow int64 once ranges and offsets are added.
 _FARTHEST_MS = 1 << 60
@@ -151,6 +152,7 @@ def _need(node: n.VectorSelector, length: n.Duration | None, low: int, high: int
 def _is_invariant(node: n.Node, known: set[int]) -> bool:
     if isinstance(node, n.VectorSelector | n.Subquery) and node.at is not None:
         return True
-    if isinstance(node, n.VectorSelector) or (isinstance(node, n.Call) and node.func in _MOVING):
+    # A subquery without @ moves its own grid of points, whatever it reads.
+    if isinstance(node, n.VectorSelector | n.Subquery) or (isinstance(node, n.Call) and node.func in _MOVING):
         return False
     return all(id(child) in known for child in _read(node))

@@ -79,8 +79,22 @@ def _least_squares(values: Floats, real: Bools, times: Ints, at: Ints) -> tuple[
         slope = (dx * dy).sum(axis=2) / (dx * dx).sum(axis=2)
         level = middle_y + first[..., 0]
         value = level + slope * ((at - start[..., 0]) / 1000.0 - middle_x)
+        plain = ~np.isfinite(np.where(real, values, 0.0)).all(axis=2)
+        if plain.any():
+            raw_slope, raw_value = _raw_sums(values, real, times, at)
+            slope, value = np.where(plain, raw_slope, slope), np.where(plain, raw_value, value)
         same = (np.where(real, values, first) == first).all(axis=2)
         infinite = np.isinf(first[..., 0])
         slope = np.where(same, np.where(infinite, np.nan, 0.0), slope)
         value = np.where(same, np.where(infinite, np.nan, first[..., 0]), value)
         return slope, value
+
+
+def _raw_sums(values: Floats, real: Bools, times: Ints, at: Ints) -> tuple[Floats, Floats]:
+    """Return slope and value from uncentred sums, which is how upstream lets infinities and NaN through."""
+    count = np.maximum(real.sum(axis=2), 1)
+    x = np.where(real, (times - at[:, None]) / 1000.0, 0.0)
+    y = np.where(real, values, 0.0)
+    sum_x, sum_y, sum_xy, sum_xx = (part.sum(axis=2) for part in (x, y, np.where(real, x * y, 0.0), x * x))
+    slope = (sum_xy - sum_x * sum_y / count) / (sum_xx - sum_x * sum_x / count)
+    return slope, sum_y / count - slope * sum_x / count

@@ -45,7 +45,7 @@ class Vector:
     @property
     def steps(self) -> int:
         """The number of steps."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def mask(self) -> Bools:
