@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ TOLERATED_SKEW_MS = 5_000
 MAX_FUTURE_MS = 60_000
 #: Silence is written on this grid, so that two workers who notice it write the same sample.
 SILENCE_GRID_MS = 15_000
+#: Longer between two looks for silent hosts, and it was the portal that was away: beat, broker or database.
+DEAF_AFTER = timedelta(seconds=90)
 
 
 @dataclass
@@ -93,13 +95,20 @@ def take(messages: Sequence[object], at: datetime) -> Taken:
     return taken
 
 
-def mark_silent(at: datetime) -> list[str]:
-    """Write `host_up` 0 for each expected host that is silent at `at` and return their names.
+def mark_silent(at: datetime, since: datetime | None = None, until: datetime | None = None) -> list[str]:
+    """Write `host_up` 0 at `at` for each expected host that is silent and return their names.
 
     The rest of the host's series become stale with it, as those of a target do that Prometheus cannot scrape.
+    `since` and `until` bound the time in which the portal itself was listening (None: always): what a host may have
+    said before or after it cannot be held against the host.
     """
+    listened = until or at
     quiet = Host.objects.filter(expected=True, last_seen__lt=at - SILENT_AT_LEAST)
-    names = [host.name for host in quiet if host.is_silent(at)]
+    names = [
+        host.name
+        for host in quiet
+        if host.is_silent(listened) and (since is None or listened - since > host.silent_after)
+    ]
     now_ms = round(at.timestamp() * 1000)
     at_ms = now_ms - now_ms % SILENCE_GRID_MS
     zero = np.zeros(1)
@@ -107,6 +116,12 @@ def mark_silent(at: datetime) -> list[str]:
     if scrapes:
         store.append(scrapes, now_ms=now_ms)
     return names
+
+
+def listening_since(at: datetime, since: datetime | None, last: datetime | None) -> datetime:
+    """Return since when the portal has been listening: `since` while its last look is recent, else `at`."""
+    is_unbroken = since is not None and last is not None and at - last <= DEAF_AFTER
+    return since if is_unbroken and since is not None else at
 
 
 def _accept(message: object, now_ms: int, taken: Taken) -> _Accepted | None:

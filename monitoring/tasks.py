@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import time
+from base64 import b64decode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import structlog
 from celery import Celery, shared_task
+from django.core.cache import cache
 from django.db import InterfaceError, OperationalError
 from kombu.exceptions import OperationalError as BrokerError
 
-from monitoring import hosts, metrics, store
+from monitoring import heartbeats, hosts, metrics, store
 from monitoring.collect.batch import Message, stamp
 from monitoring.collect.loop import BrokerAway
 
 log = structlog.get_logger(__name__)
 INGEST_QUEUE = "ingest"
+LISTENING_KEY = "hosts:listening"
 INGEST_TASK = "monitoring.tasks.ingest_batch"
 # Older batches are useless to alerting and would be in the way of newer ones after an outage of the portal.
 EXPIRES_SECONDS = 3600
@@ -47,8 +51,31 @@ def ingest_batch(messages: list[Message]) -> dict[str, Any]:
 
 @shared_task(name="monitoring.tasks.watch_hosts", ignore_result=True, soft_time_limit=25, time_limit=30)
 def watch_hosts() -> dict[str, int]:
-    """Write `host_up` 0 for silent hosts; returns how many there are."""
-    return {"silent": len(hosts.mark_silent(datetime.now(UTC)))}
+    """Write `host_up` 0 for silent hosts; returns how many there are.
+
+    After an outage of the portal every host looks silent until its next batch is in: the time of listening is kept
+    in the cache, and what still waits in the queue is heard first.
+    """
+    at = datetime.now(UTC)
+    since = hosts.listening_since(at, *cache.get(LISTENING_KEY, (None, None)))
+    silent = hosts.mark_silent(at, since, oldest_waiting() or at)
+    cache.set(LISTENING_KEY, (since, at), timeout=None)
+    return {"silent": len(silent)}
+
+
+def oldest_waiting() -> datetime | None:
+    """Return when the oldest message that still waits for ingest was sent, None when there is none."""
+    with heartbeats.connect() as client:
+        # Messages go in at the left and come out at the right (kombu, transport/redis.py).
+        found = client.lindex(INGEST_QUEUE, -1)
+    if not found:
+        return None
+    try:
+        (messages,), *_ = json.loads(b64decode(json.loads(found)["body"]))
+        return datetime.fromtimestamp(messages[0]["sent_ms"] / 1000, tz=UTC)
+    except (ValueError, LookupError, TypeError):
+        log.warning("waiting_message_unreadable", queue=INGEST_QUEUE)
+        return None
 
 
 @shared_task(name="monitoring.tasks.keep_house", ignore_result=True, soft_time_limit=280, time_limit=300)

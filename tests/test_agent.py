@@ -10,17 +10,18 @@ import sys
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import redis
 from celery import Celery
+from django.core.cache import cache
 from django.core.management import call_command
 
 from monitoring import hosts, tasks
-from monitoring.collect.batch import Batch, Message, Received, pack, unpack
+from monitoring.collect.batch import Batch, Message, Received, pack, stamp, unpack
 from monitoring.collect.loop import BrokerAway
 from monitoring.models import Host
 from tests.test_hosts import stored
@@ -163,11 +164,30 @@ def test_the_task_stores_what_was_sent(app, broker):
     assert Host.objects.count() == 2
 
 
-@pytest.mark.django_db
-def test_the_watch_finds_a_silent_host(app, broker):
-    hour_ago = datetime.fromtimestamp(datetime.now(UTC).timestamp() - 3600, tz=UTC)
-    Host.objects.create(name="ana", first_seen=hour_ago, last_seen=hour_ago)
+@pytest.fixture
+def lost_host(db) -> Iterator[datetime]:
+    """A host not heard of for an hour; gives the time now. The portal has no memory of having listened."""
+    now = datetime.now(UTC)
+    cache.delete(tasks.LISTENING_KEY)
+    Host.objects.create(name="ana", first_seen=now - timedelta(hours=1), last_seen=now - timedelta(hours=1))
+    yield now
+    cache.delete(tasks.LISTENING_KEY)
+
+
+def test_the_first_watch_of_a_portal_accuses_nobody(lost_host, broker):
+    assert tasks.watch_hosts() == {"silent": 0}
+
+
+def test_a_watch_that_has_listened_finds_the_silent_host(lost_host, broker):
+    cache.set(tasks.LISTENING_KEY, (lost_host - timedelta(minutes=10), lost_host))
     assert tasks.watch_hosts() == {"silent": 1}
+
+
+def test_a_batch_that_waits_in_the_queue_is_heard_before_anybody_is_accused(lost_host, broker, app):
+    cache.set(tasks.LISTENING_KEY, (lost_host - timedelta(hours=2), lost_host))
+    waiting = stamp(one_batch(), round((lost_host - timedelta(hours=1)).timestamp() * 1000), None)
+    app.send_task(tasks.INGEST_TASK, [[waiting]], queue=tasks.INGEST_QUEUE)
+    assert tasks.watch_hosts() == {"silent": 0}
 
 
 @pytest.mark.django_db

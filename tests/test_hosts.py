@@ -202,6 +202,29 @@ def test_the_other_series_of_a_silent_host_become_stale():
     assert block.values[0].view(np.uint64).tolist()[1] == STALE_BITS
 
 
+def test_silence_while_the_portal_did_not_listen_is_no_silence():
+    hosts.take([message()], AT)
+    back = AT + timedelta(minutes=10)
+    assert hosts.mark_silent(back + timedelta(seconds=60), since=back) == []
+    assert hosts.mark_silent(back + timedelta(seconds=61), since=back) == ["ana"]
+
+
+def test_silence_is_not_judged_before_the_queue_is_heard():
+    hosts.take([message()], AT)
+    at = AT + timedelta(minutes=10)
+    assert hosts.mark_silent(at, until=AT + timedelta(seconds=30)) == []
+    assert hosts.mark_silent(at, until=AT + timedelta(seconds=90)) == ["ana"]
+
+
+@pytest.mark.parametrize(
+    ("since", "last", "expected"),
+    [(None, None, 0), (-600, -15, -600), (-600, -90, -600), (-600, -91, 0), (None, -15, 0)],
+)
+def test_the_portal_listens_since_its_last_gap(since, last, expected):
+    times = [None if seconds is None else AT + timedelta(seconds=seconds) for seconds in (since, last)]
+    assert hosts.listening_since(AT, *times) == AT + timedelta(seconds=expected)
+
+
 def test_a_host_that_nobody_expects_is_left_in_peace():
     hosts.take([message()], AT)
     Host.objects.update(expected=False)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from argparse import ArgumentParser
-from types import FrameType
 from typing import Any
 
 from celery import current_app
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
-from monitoring.bootstep import clock_ms, collect_until
+from monitoring.bootstep import STOP_SECONDS, clock_ms, collect_until
 from monitoring.collect.host import HostReader
+
+TOLD, ENDED = b"t", b"e"
 
 
 class Command(BaseCommand):
@@ -33,16 +35,23 @@ class Command(BaseCommand):
         if options["show"]:
             self._show()
             return
-        stop = threading.Event()
-
-        def end(_: int, __: FrameType | None) -> None:
-            stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, end)
         env = settings.ENV
         self.stderr.write(f"Collecting from {env.host_name} every {env.collect_interval_seconds:g} s. Ctrl-C stops.")
-        collect_until(stop, current_app)
+        self._run_until_told()
+
+    def _run_until_told(self) -> None:
+        # A handler that sets an event may interrupt its own thread inside that event; writing to a pipe is safe.
+        told, tell = os.pipe()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: os.write(tell, TOLD))
+        stop = threading.Event()
+        thread = threading.Thread(target=_collect, args=(stop, tell), name="host-collector", daemon=True)
+        thread.start()
+        has_failed = os.read(told, 1) != TOLD
+        stop.set()
+        thread.join(STOP_SECONDS)
+        if has_failed:
+            raise CommandError("The collector has ended by itself; the reason is above.")
 
     def _show(self) -> None:
         reader = HostReader(settings.ENV.host_name, settings.ENV.collect_interval_seconds, settings.VERSION)
@@ -52,3 +61,10 @@ class Command(BaseCommand):
         for name, fact in (batch.facts or {}).items():
             self.stdout.write(f"# {name}: {fact}")
         reader.close()
+
+
+def _collect(stop: threading.Event, tell: int) -> None:
+    try:
+        collect_until(stop, current_app)
+    finally:
+        os.write(tell, ENDED)
