@@ -61,7 +61,10 @@ class GroupView:
 
     @property
     def dropped_after(self) -> Fingerprints:
-        """Alerts that leave the group once the tick is decided: all resolved ones, muted or not (AG-6, AS-5)."""
+        """Alerts that leave the group once the tick is told: all resolved ones, muted or not (AG-6, AS-5).
+
+        While a message waits to be sent they must stay: a tick that overtakes it has to name them again.
+        """
         return self.resolved | self.muted_resolved
 
 

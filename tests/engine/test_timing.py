@@ -317,3 +317,30 @@ def test_a_receiver_always_knows_the_state_of_the_last_change(
         known = decision.firing if decision.send else known
         assert firing <= known or not firing
         assert not decision.send or decision.firing | decision.resolved
+
+
+@given(st.lists(st.tuples(small, st.booleans()), min_size=1, max_size=15))
+def test_however_slow_the_channel_is_the_receiver_ends_up_knowing_what_fires(
+    history: list[tuple[frozenset[str], bool]],
+) -> None:
+    """A queue of one message that is sent or not at each tick; resolved alerts stay until nothing waits."""
+    last = history[-1][0]
+    members: frozenset[str] = NONE
+    log: LogEntry | None = None
+    unsent: LogEntry | None = None
+    told = 0
+    for number, (firing, arrives) in enumerate([*history, (last, True), (last, True)]):
+        members |= firing
+        decision = decide(GroupView(firing, members - firing), log, after(3 * number), SETTINGS, unsent=unsent)
+        assert not (decision.send and unsent) or decision.withdraw_unsent
+        unsent = None if decision.withdraw_unsent else unsent
+        if decision.send:
+            unsent = decision.log_after
+        elif unsent is None:
+            log = decision.log_after
+        if arrives and unsent is not None:
+            log, unsent, told = unsent, None, told + 1
+        members = members if unsent else firing
+    assert unsent is None
+    assert (log.firing if log else NONE) == last
+    assert told <= len(history) + 1
