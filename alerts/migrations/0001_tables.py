@@ -318,7 +318,7 @@ class Migration(migrations.Migration):
                 ('lease_owner', models.CharField(blank=True, max_length=100)),
                 ('is_ambiguous', models.BooleanField(default=False)),
                 ('is_shrunk', models.BooleanField(default=False)),
-                ('error_class', models.CharField(blank=True, max_length=30)),
+                ('error_class', models.CharField(blank=True, max_length=80)),
                 ('last_error', models.TextField(blank=True)),
                 ('flushed_at', models.DateTimeField()),
                 ('created_at', models.DateTimeField()),

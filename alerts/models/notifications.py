@@ -124,7 +124,7 @@ class Notification(models.Model):
     lease_owner = models.CharField(max_length=100, blank=True)
     is_ambiguous = models.BooleanField(default=False)  # sent, but the answer was lost
     is_shrunk = models.BooleanField(default=False)
-    error_class = models.CharField(max_length=30, blank=True)
+    error_class = models.CharField(max_length=80, blank=True)
     last_error = models.TextField(blank=True)
     flushed_at = models.DateTimeField()
     created_at = models.DateTimeField()
