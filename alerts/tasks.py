@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
@@ -16,14 +15,12 @@ from typing import Any
 import structlog
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import connections, transaction
+from django.db import transaction
 
-from alerts import deliver, dispatch, evaluate, housekeeping, metrics
+from alerts import deliver, evaluate, flush, housekeeping, metrics
 from monitoring import heartbeats
 
 log = structlog.get_logger(__name__)
-# Messages sent side by side by one delivery tick; each waits for the network most of its time.
-SENDERS = 8
 
 
 def _now() -> datetime:
@@ -76,13 +73,7 @@ def evaluate_due() -> int:
 @_tick("flush")
 def flush_due() -> int:
     """Decide for every group that is due what is to be told; returns the number of messages."""
-    made = 0
-    for group_id in dispatch.due_groups(_now()):
-        try:
-            made += len(dispatch.flush(group_id, _now()))
-        except Exception:
-            metrics.TICK_ERRORS.labels(tick="flush").inc()
-            log.exception("group_not_flushed", group_id=group_id)
+    made = len(flush.flush_due(_now()))
     heartbeats.beat("tick", "flush", _now().timestamp())
     if made:
         _enqueue_delivery()
@@ -91,26 +82,10 @@ def flush_due() -> int:
 
 @shared_task(name="alerts.tasks.deliver_due")
 @_tick("deliver")
-def deliver_due() -> int:
-    """Send what is due, several channels side by side; returns how many were tried."""
+def deliver_due() -> dict[str, int]:
+    """Send what is due, several channels side by side; returns how many ended in which state."""
     heartbeats.beat("tick", "deliver", _now().timestamp())
-    ids = deliver.due(_now())
-    if not ids:
-        return 0
-    owner = f"{socket.gethostname()}:{os.getpid()}"
-    with ThreadPoolExecutor(max_workers=SENDERS, thread_name_prefix="send") as pool:
-        list(pool.map(lambda notification_id: _send_one(notification_id, owner), ids))
-    return len(ids)
-
-
-def _send_one(notification_id: int, owner: str) -> None:
-    try:
-        deliver.send(notification_id, _now(), owner)
-    except Exception:
-        metrics.TICK_ERRORS.labels(tick="deliver").inc()
-        log.exception("notification_not_sent", notification_id=notification_id)
-    finally:
-        connections.close_all()  # each thread has a connection of its own
+    return dict(deliver.run(_now(), f"{socket.gethostname()}:{os.getpid()}"))
 
 
 @shared_task(name="alerts.tasks.beat_heartbeat")
