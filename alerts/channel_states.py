@@ -59,9 +59,10 @@ class States:
         self._errors[key] = error
         return view.blocked_until if view.breaker == "open" else None
 
-    def opened(self) -> list[str]:
-        """Keys of the channels that were working before and are now stopped."""
-        return [key for key, view in self._views.items() if view.breaker == "open" and not self._was_stopped(key)]
+    def opened(self) -> dict[str, datetime]:
+        """The channels that were working before and are now stopped, with the moment of it."""
+        stopped = {key: view.opened_at for key, view in self._views.items() if view.breaker == "open"}
+        return {key: at for key, at in stopped.items() if at is not None and not self._was_stopped(key)}
 
     def save(self) -> None:
         """Write the states that changed."""
@@ -103,6 +104,11 @@ def lock(rows: Iterable[Notification], at: datetime) -> States:
 def app_key(integration: Integration) -> str:
     """What shares credentials: the Slack app, or the way out itself where there is none."""
     return f"slack-app:{integration.slack_app_id}" if integration.slack_app_id else integration.channel_key
+
+
+def keys(row: Notification) -> set[str]:
+    """The keys of all states that an error of this message may change."""
+    return {row.channel_key, *([app_key(row.integration)] if row.integration else [])}
 
 
 def _locked(keys: Iterable[str]) -> list[ChannelState]:

@@ -17,6 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from alerts import policy
 from alerts.engine import message as engine
 from alerts.engine import notify_template
+from alerts.engine.fingerprint import fingerprint
 from alerts.engine.message import AlertLine, Custom, Message
 from alerts.models import Alert, Group, Integration
 from monitoring.promql import Labels
@@ -56,6 +57,15 @@ def message(
         route=route,
         acknowledged_by=_acknowledged_by(firing),
         notes=tuple(notes),
+    )
+
+
+def notice(name: str, words: str, *, receiver: str, at: datetime, outbox_id: str, severity: str = "info") -> Message:
+    """A message of the portal about itself: a test, a channel that stopped."""
+    labels = Labels.of({"alertname": name, "severity": severity})
+    line = AlertLine(labels, fingerprint(labels), at, annotations={"summary": words}, is_new=True)
+    return engine.build(
+        [line], group_labels=labels, receiver=receiver, at=at, outbox_id=outbox_id, external_url=external_url()
     )
 
 

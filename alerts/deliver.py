@@ -7,23 +7,22 @@ is kept for each group and way out (DL-6), speed for each channel (DL-5), and a 
 
 from __future__ import annotations
 
-import hashlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from alerts import channel_states, compose
-from alerts.engine.message import AlertLine, build
+from alerts import channel_states, compose, digest, measured, receipts
 from alerts.models import Integration, Notification, NotifyLog
 from alerts.receipts import settle
 from alerts.transmit import Anchor, Outcome, Parcel, transmit
-from monitoring.promql import Labels
 
 _STATE, _KIND = Notification.State, Notification.Kind
 __all__ = ["claim", "discard", "due", "retry", "run", "send", "send_test", "settle"]
@@ -31,6 +30,8 @@ __all__ = ["claim", "discard", "due", "retry", "run", "send", "send_test", "sett
 # A send makes at most three calls of 10 s each (look, post, permalink), and the receipt must still be written.
 LEASE = timedelta(seconds=40)
 THREADS = 16
+_MEASURED_AT_ONCE = 4
+_LIVE = (_KIND.POST, _KIND.UPDATE)
 _RESULT_PAUSE_SECONDS = 0.02
 Clock = Callable[[], float]
 
@@ -45,7 +46,7 @@ def send(notification_id: int, at: datetime, owner: str, *, clock: Clock = time.
 
     `clock` only measures how long the sending took.
     """
-    parcels = claim(at, owner, limit=1, only=notification_id)
+    parcels = _measured(claim(at, owner, limit=1, only=notification_id), at)
     if not parcels:
         return "not due"
     started = clock()
@@ -61,6 +62,7 @@ def run(
 
     A slow channel holds back only the threads it uses: receipts are written as they come, and free threads take more.
     """
+    digest.gather(at)
     started, done = clock(), Counter[str]()
 
     def now() -> datetime:
@@ -70,7 +72,7 @@ def run(
         pending: dict[Future[tuple[Outcome, float]], Parcel] = {}
         left = limit
         while True:
-            parcels = claim(now(), owner, limit=min(left, threads - len(pending))) if left else []
+            parcels = _measured(claim(now(), owner, limit=min(left, threads - len(pending))), now()) if left else []
             left -= len(parcels)
             pending |= {pool.submit(_timed, parcel, clock): parcel for parcel in parcels}
             if not pending:
@@ -82,49 +84,59 @@ def run(
             done.update(settle(results, now(), owner))
 
 
-@transaction.atomic
 def claim(at: datetime, owner: str, *, limit: int = THREADS, only: int | None = None) -> list[Parcel]:
     """Messages that are now this owner's to send until the lease runs out; each must end in `settle`.
 
     Messages whose channel must wait get the time until then instead of being claimed.
     """
+    while True:
+        found, claimed = _claim(at, owner, limit, only)
+        # All that was found may belong to a channel that must wait, and others stand behind it.
+        if claimed or not found or only is not None:
+            return claimed
+
+
+@transaction.atomic
+def _claim(at: datetime, owner: str, limit: int, only: int | None) -> tuple[int, list[Parcel]]:
+    """How many messages were looked at, and those of them that may go now."""
     rows = _claimable(at) if only is None else _claimable(at).filter(pk=only)
     locked = rows.select_for_update(skip_locked=True, of=("self",), no_key=True)
     candidates = list(locked.select_related("integration__slack_app").order_by("not_before", "id")[:limit])
     states = channel_states.lock(candidates, at)
-    claimed = []
+    claimed, waiting = [], {}
     for row in candidates:
-        was_sending = row.state == _STATE.SENDING
+        # Somebody took it and never wrote what became of it: it may have arrived.
+        row.is_ambiguous = row.is_ambiguous or row.state == _STATE.SENDING
         admission = states.admit(row, at)
-        if not admission.is_admitted:
-            row.not_before, row.state = admission.not_before or at, _STATE.QUEUED
-        else:
+        if row.kind == _KIND.DIGEST and not row.digested.exists():
+            row.state = _STATE.SUPERSEDED  # everything it was to sum up has changed since
+        elif admission.is_admitted:
             row.state, row.lease_owner, row.lease_until = _STATE.SENDING, owner, at + LEASE
             claimed.append(row)
-        # Somebody took it and never wrote what became of it: it may have arrived.
-        row.is_ambiguous = row.is_ambiguous or was_sending
+        else:
+            row.state, row.not_before = _STATE.QUEUED, admission.not_before or at
+            waiting[row.channel_key, row.kind == _KIND.UPDATE] = row.not_before
     states.save()
     fields = ["state", "not_before", "lease_owner", "lease_until", "is_ambiguous"]
     Notification.objects.bulk_update(candidates, fields)
-    return _parcels(claimed)
+    if only is None:
+        _hold_back(waiting)
+    return len(candidates), _parcels(claimed)
+
+
+def _hold_back(waiting: Mapping[tuple[str, bool], datetime]) -> None:
+    """Let everything else for a channel that must wait, wait with it, instead of being looked at one by one."""
+    for (channel_key, is_edit), until in waiting.items():
+        rows = Notification.objects.filter(state=_STATE.QUEUED, channel_key=channel_key, not_before__lt=until)
+        rows = rows.filter(kind=_KIND.UPDATE) if is_edit else rows.exclude(kind=_KIND.UPDATE)
+        ids = list(rows.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True))
+        Notification.objects.filter(pk__in=ids).update(not_before=until)
 
 
 def send_test(integration: Integration, at: datetime, user: str = "") -> Notification:
     """A queued test message, which takes the same way as every other: send it by its id or leave it to the outbox."""
-    labels = Labels.of({"alertname": "TestMessage", "severity": "info"})
     words = f"Sent by {user or 'staff'} to try this way out. Nothing is wrong."
-    line = AlertLine(labels, uuid.uuid4().hex[:16], at, annotations={"summary": words})
-    key = hashlib.sha256(f"test|{uuid.uuid4()}".encode()).hexdigest()
-    content = build(
-        [line], group_labels=labels, receiver=integration.receiver.name, at=at, outbox_id=key,
-        action_id=compose.action_id(key),
-        external_url=compose.external_url(),
-    )  # fmt: skip
-    return Notification.objects.create(
-        dedup_key=key, integration=integration, receiver_name=integration.receiver.name, group_key=f"test:{key[:50]}",
-        kind=_KIND.TEST, status=content.status, severity=content.severity, why="test", reason=words,
-        message=compose.dump(content), channel_key=integration.channel_key, not_before=at, flushed_at=at, created_at=at,
-    )  # fmt: skip
+    return receipts.queue_notice(integration, "TestMessage", words, at, kind=_KIND.TEST, key=f"test|{uuid.uuid4()}")
 
 
 def retry(notification: Notification, at: datetime) -> bool:
@@ -164,6 +176,20 @@ def _parcels(rows: Sequence[Notification]) -> list[Parcel]:
         for row in rows
         if row.integration is not None
     ]  # fmt: skip
+
+
+def _measured(parcels: list[Parcel], at: datetime) -> list[Parcel]:
+    """The parcels with the values of now in their messages; in a storm they go as they were composed."""
+    if len(parcels) > _MEASURED_AT_ONCE:
+        return parcels
+    return [replace(parcel, raw=_fresh(parcel.raw, at)) if parcel.kind in _LIVE else parcel for parcel in parcels]
+
+
+def _fresh(raw: Mapping[str, Any], at: datetime) -> Mapping[str, Any]:
+    lines = raw["alerts"]
+    if len(lines) > measured.MAX_LINES or all(line["value"] is None for line in lines):
+        return raw  # not worth reading: posted alerts have no values
+    return compose.dump(measured.refreshed(compose.load(raw), at))
 
 
 def _logs(rows: Iterable[Notification]) -> dict[tuple[str, int | None], NotifyLog]:

@@ -137,7 +137,8 @@ def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
 
 def _open_messages(keys: Sequence[str]) -> Iterable[Notification]:
     """Messages about these groups that are still to be sent, oldest first, and the last kept one of each group."""
-    told = Notification.objects.filter(group_key__in=keys, kind__in=_TOLD_KINDS).defer("message")
+    told = Notification.objects.filter(group_key__in=keys, kind__in=_TOLD_KINDS)
+    told = told.select_related("digest").defer("message", "digest__message")
     kept = told.filter(state=_STATE.KEPT).order_by("group_key", "-id").distinct("group_key")
     return [*told.filter(state__in=_UNSENT).order_by("id"), *kept]
 
@@ -206,7 +207,8 @@ def _tell_one(tick: _Tick, integration: Integration, tree: Tree, at: datetime, w
         writes.superseded += [message.pk for message in queued]
         queued = []
     if decision.send:
-        kind = _KIND.UPDATE if _is_edit(integration, decision, log) else _KIND.POST
+        is_there = bool(fixed or (row and row.slack_ts))
+        kind = _KIND.UPDATE if is_there and _is_edit(integration, decision, log) else _KIND.POST
         told = log.firing if log else timing.NONE
         writes.notifications.append(_notification(tick, decision, kind, integration, told, tree, at))
         return True
@@ -253,8 +255,10 @@ def _hold(tick: _Tick, at: datetime) -> str:
 
 
 def _can_withdraw(message: Notification) -> bool:
-    """Whether a queued message has surely not been seen by anybody."""
-    return message.state == _STATE.QUEUED and not message.is_ambiguous and message.digest_id is None
+    """Whether a queued message has surely not been seen by anybody, nor the summary it may be part of."""
+    return all(
+        row.state == _STATE.QUEUED and not row.is_ambiguous for row in (message, message.digest) if row is not None
+    )
 
 
 def _log_of(message: Notification, row: NotifyLog | None) -> LogEntry:
@@ -362,7 +366,7 @@ def _advance(tick: _Tick, at: datetime) -> None:
 
 def _save(writes: _Writes) -> list[int]:
     """Write all rows of a transaction; returns the ids of the new messages."""
-    Notification.objects.filter(pk__in=writes.superseded).update(state=_STATE.SUPERSEDED)
+    Notification.objects.filter(pk__in=writes.superseded).update(state=_STATE.SUPERSEDED, digest=None)
     rows = Notification.objects.bulk_create([row for row, _ in writes.notifications], batch_size=_BATCH)
     through = Notification.alerts.through
     links = [

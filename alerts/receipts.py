@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Count, Exists, OuterRef, Q
 
-from alerts import channel_states
+from alerts import channel_states, compose
 from alerts.channel_states import States
 from alerts.channels.base import DeliveryError, Permanent, Receipt, Repost, Shrink, Transient
 from alerts.engine import delivery
@@ -55,6 +55,8 @@ def settle(results: Sequence[Result], at: datetime, owner: str) -> list[str]:
     _write(list(rows.values()))
     _record_sent(sent, at)
     _record_dead(dead, at)
+    _note_errors(list(rows.values()), at)
+    _tell_of_stops(states, list(rows.values()), at)
     states.save()
     _note_tries(results, rows, at)
     return [str(rows[pk].state) if pk in rows else "taken over" for pk in ids]
@@ -215,10 +217,12 @@ def _news(row: Notification, old: NotifyLog | None) -> set[str]:
 def _queue_threads(
     sent: Sequence[tuple[Notification, Outcome]], before: dict[tuple[str, int | None], NotifyLog], at: datetime
 ) -> None:
-    """The line under an edited message: an edit alone notifies nobody (DL-10)."""
+    """The line under an edited message: an edit alone notifies nobody (DL-10). In a storm the edits must do."""
+    edited = [(row, outcome.thread) for row, outcome in sent if row.kind == _KIND.UPDATE and outcome.thread]
+    crowded = _crowded({row.integration_id for row, _ in edited})
     lines = []
-    for row, outcome in sent:
-        if row.kind != _KIND.UPDATE or outcome.thread is None:
+    for row, thread in edited:
+        if row.integration_id in crowded:
             continue
         old = before.get((row.group_key, row.integration_id))
         is_rise = row.status == "firing" and _RANK.get(row.severity, -1) > _RANK.get(old.severity if old else "", -1)
@@ -234,7 +238,7 @@ def _queue_threads(
                 severity=row.severity,
                 why=row.why,
                 reason=row.reason,
-                message={"payload": dict(outcome.thread), "broadcast": is_rise},
+                message={"payload": dict(thread), "broadcast": is_rise},
                 channel_key=row.channel_key,
                 not_before=at,
                 flushed_at=row.flushed_at,
@@ -246,10 +250,23 @@ def _queue_threads(
     Notification.objects.bulk_create(lines, ignore_conflicts=True)
 
 
+def _crowded(integration_ids: set[int | None]) -> set[int | None]:
+    """Ways out before which more messages wait than are told one by one."""
+    waiting = Notification.objects.filter(integration__in=integration_ids - {None}, state=_STATE.QUEUED)
+    counted = waiting.values("integration").annotate(waiting=Count("id")).filter(waiting__gt=delivery.DIGEST_ABOVE)
+    return set(counted.values_list("integration", flat=True)) if integration_ids else set()
+
+
+def _note_errors(rows: Sequence[Notification], at: datetime) -> None:
+    """Show on the way out what went wrong last."""
+    errors = {row.integration_id: row.last_error for row in rows if row.last_error}
+    for integration_id, error in errors.items():
+        Integration.objects.filter(pk__in=[integration_id]).update(last_error=error, last_error_at=at)
+
+
 def _record_dead(dead: Sequence[Notification], at: datetime) -> None:
-    """Say on the way out and on the alerts that telling failed, and tell the fallback receiver instead (DL-4)."""
+    """Say on the alerts that telling failed, and tell the fallback receiver instead (DL-4)."""
     for row in dead:
-        Integration.objects.filter(pk__in=[row.integration_id]).update(last_error=row.last_error, last_error_at=at)
         row.digested.update(digest=None)  # each speaks for itself again
         alerts = row.alerts.values_list("id", "rule_id")[:_FAILED_EVENTS]
         words = f"{row.receiver_name}: {row.last_error}"
@@ -288,6 +305,36 @@ def _tell_fallback(row: Notification, at: datetime) -> None:
         for way in receiver.integrations.filter(is_enabled=True)
     ]
     Notification.objects.bulk_create(copies, ignore_conflicts=True)
+
+
+def queue_notice(
+    way: Integration, name: str, words: str, at: datetime, *, key: str, kind: str = _KIND.POST, severity: str = "info"
+) -> Notification:
+    """A queued message of the portal about itself; one for each `key` and way out, however often it is asked for."""
+    dedup_key = hashlib.sha256(f"{key}|{way.pk}".encode()).hexdigest()
+    content = compose.notice(name, words, receiver=way.receiver.name, at=at, outbox_id=dedup_key, severity=severity)
+    given = {
+        "integration": way, "receiver_name": way.receiver.name, "group_key": f"notice:{dedup_key[:50]}", "kind": kind,
+        "status": content.status, "severity": severity, "why": "notice", "reason": words,
+        "message": compose.dump(content), "channel_key": way.channel_key, "not_before": at, "flushed_at": at,
+        "created_at": at,
+    }  # fmt: skip
+    return Notification.objects.get_or_create(dedup_key=dedup_key, defaults=given)[0]
+
+
+def _tell_of_stops(states: States, rows: Sequence[Notification], at: datetime) -> None:
+    """Tell the fallback receiver, once a stop, that a channel takes nothing any more (DL-8)."""
+    opened = states.opened()
+    if not opened:
+        return
+    for way in Integration.objects.filter(receiver__name=FALLBACK_RECEIVER, is_enabled=True).select_related("receiver"):
+        for key, opened_at in opened.items():
+            row = next(
+                (row for row in rows if key in channel_states.keys(row) and row.channel_key != way.channel_key), None
+            )
+            if row is not None:
+                words = f"Messages to {row.receiver_name} ({row.integration}) wait: {row.last_error}"
+                queue_notice(way, "ChannelStopped", words, at, key=f"{key}|{opened_at}", severity="warning")
 
 
 def _note_tries(results: Sequence[Result], rows: dict[int, Notification], at: datetime) -> None:
