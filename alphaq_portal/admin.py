@@ -75,8 +75,6 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
     """Sets of permissions: Viewer, Responder, Editor and Admin come with the portal."""
 
-    filter_horizontal = []
-
 
 def _may_touch(request: HttpRequest, user: User | None) -> bool:
     return user is None or not user.is_superuser or bool(request.user.is_superuser)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -23,6 +23,8 @@ from alphaq_portal.chrome import NAVIGATION, Entry
 KEEP_SECONDS = 4.0
 # A group is due once in its interval and the tick comes every second: less than this is on time.
 LATE_SECONDS = 10.0
+# Longer without an answer, and a critical alert needs somebody by name.
+ANSWER_WITHIN = timedelta(minutes=15)
 SEVERITIES = ("critical", "warning", "info")
 
 
@@ -32,6 +34,7 @@ class PortalStatus:
 
     at: datetime
     firing: dict[str, int] = field(default_factory=dict)  # by severity, worst first
+    unanswered: int = 0  # critical ones that nobody has acknowledged or snoozed within ANSWER_WITHIN
     groups: int = 0  # rule groups that are on
     lag_seconds: float = 0.0  # how long the oldest due group waits
     backlog: int = 0  # notifications waiting or being sent
@@ -51,8 +54,13 @@ class PortalStatus:
 
 def read_status(at: datetime) -> PortalStatus:
     """Return the state at `at` from the database, in three queries."""
-    rows = Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).order_by()
-    counts = {row["severity"] or "none": row["count"] for row in rows.values("severity").annotate(count=Count("id"))}
+    rows = list(
+        Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False)
+        .order_by()
+        .values("severity")
+        .annotate(count=Count("id"), unanswered=Count("id", filter=_is_unanswered(at)))
+    )
+    counts = {row["severity"] or "none": row["count"] for row in rows}
     order = [name for name in SEVERITIES if name in counts] + sorted(set(counts) - set(SEVERITIES))
     clocks = GroupClock.objects.filter(group__is_enabled=True).aggregate(due=Min("next_slot_at"), groups=Count("pk"))
     state = Notification.State
@@ -67,12 +75,18 @@ def read_status(at: datetime) -> PortalStatus:
     return PortalStatus(
         at=at,
         firing={name: counts[name] for name in order},
+        unanswered=sum(row["unanswered"] for row in rows),
         groups=clocks["groups"],
         lag_seconds=max(0.0, late),
         backlog=messages.get(state.QUEUED, 0) + messages.get(state.SENDING, 0),
         kept=messages.get(state.KEPT, 0),
         dead=messages.get(state.DEAD, 0),
     )
+
+
+def _is_unanswered(at: datetime) -> Q:
+    is_free = Q(acknowledged_at=None) & (Q(snoozed_until=None) | Q(snoozed_until__lte=at))
+    return is_free & Q(severity="critical", fired_at__lt=at - ANSWER_WITHIN)
 
 
 class _Kept:
@@ -84,7 +98,8 @@ class _Kept:
 
     def get(self, at: datetime) -> PortalStatus:
         status = self._status
-        if status is None or not 0 <= (at - status.at).total_seconds() < KEEP_SECONDS:
+        # A page takes its moment before it is drawn, so what is kept may be a little younger than `at`.
+        if status is None or abs((at - status.at).total_seconds()) >= KEEP_SECONDS:
             with self._lock:
                 status = self._status = read_status(at)
         return status

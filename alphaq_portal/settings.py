@@ -29,6 +29,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 LANGUAGE_CODE = "en"
 USE_I18N = True
+FORMAT_MODULE_PATH = ["alphaq_portal.formats"]
 
 INSTALLED_APPS = [
     "unfold",

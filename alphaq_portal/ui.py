@@ -71,10 +71,12 @@ _OVERRIDES: Any = {models.JSONField: {"widget": JsonWidget}}
 
 
 class ModelAdmin(_ModelAdmin):
-    """A model in the admin with the defaults of the house: short pages, no full counts, unsaved changes warned of."""
+    """A model in the admin with the defaults of the house: short pages, unsaved changes warned of.
+
+    A large table sets `show_full_result_count = False` and a paginator that does not count.
+    """
 
     list_per_page = 50
-    show_full_result_count = False
     list_filter_submit = True
     list_filter_sheet = True
     list_fullwidth = True

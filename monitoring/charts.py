@@ -34,6 +34,7 @@ class Chart:
     legend: tuple[str, ...] = ()  # labels that name a series; the host's is left out on the page of one host
     maximum: float | None = None
     is_stacked: bool = False
+    order: tuple[str, ...] = ()  # names of series that come first, in this order: the bottom of a stack
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ CHARTS: dict[str, Chart] = {
         ("mode",),
         100,
         is_stacked=True,
+        order=("user", "system", "iowait"),
     ),
     "load": Chart(
         "Load",
@@ -114,6 +116,23 @@ CHARTS: dict[str, Chart] = {
         ),
         ("device",),
     ),
+    "network_errors": Chart(
+        "Network errors and drops",
+        "/s",
+        (
+            (
+                "errors",
+                "rate(network_receive_errors_total{$host}[$window])"
+                " + rate(network_transmit_errors_total{$host}[$window])",
+            ),
+            (
+                "drops",
+                "rate(network_receive_drops_total{$host}[$window])"
+                " + rate(network_transmit_drops_total{$host}[$window])",
+            ),
+        ),
+        ("device",),
+    ),
     "gpu_memory": Chart(
         "GPU memory in use",
         "percent",
@@ -146,7 +165,8 @@ def draw(chart: Chart, span: Span, host: str = "") -> dict[str, Any]:
         x = [int(at) // 1000 for at in answer.ts]
         names = _names(prefix, answer.labels, [label for label in chart.legend if not (host and label == "host")])
         lines += zip(names, _values(answer), strict=True)
-    kept = _busiest(lines, MAX_SERIES)
+    rank = {name: place for place, name in enumerate(chart.order)}
+    kept = _busiest(sorted(lines, key=lambda line: rank.get(line[0], len(rank))), MAX_SERIES)
     columns: dict[str, Any] = {"x": x, "series": [{"name": name, "values": _plain(line)} for name, line in kept]}
     if len(lines) > len(kept):
         columns["note"] = f"{len(kept)} of {len(lines)} series, those with the highest values"

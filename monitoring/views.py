@@ -17,7 +17,7 @@ from monitoring.machine import facts_of
 from monitoring.models import Host
 from monitoring.promql import QueryError
 
-HOST_CHARTS = ("cpu_modes", "load", "memory_bytes", "disk_io", "disk_busy", "disk_space", "network")
+HOST_CHARTS = ("cpu_modes", "load", "memory_bytes", "disk_io", "disk_busy", "disk_space", "network", "network_errors")
 GPU_CHARTS = ("gpu", "gpu_memory", "gpu_temperature", "gpu_power")
 MAX_POINTS = 600
 
@@ -36,8 +36,9 @@ class HostPage(PortalPageMixin, TemplateView):
         shown = chosen if chosen in charts.RANGES else charts.DEFAULT_RANGE
         gpus = host.facts.get("gpus") or []
         return super().get_context_data(
-            title=host.name,
+            title=f"Host {host.name}",
             trail=[("Hosts", admin_url(Host))],
+            here=host.name,
             host=host,
             at=at,
             is_silent=host.is_silent(at),

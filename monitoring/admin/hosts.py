@@ -27,11 +27,14 @@ class HostAdmin(ModelAdmin):
     list_display_links = None
     list_filter = ["expected"]
     search_fields = ["name"]
-    fields = [
-        "name", "expected", "agent_version", "interval_seconds", "clock_skew_seconds", "first_seen", "last_seen",
-        "facts",
+    fieldsets = [
+        (None, {"fields": ["name", "expected", "agent_version", "interval_seconds", "clock_skew_seconds"]}),
+        ("Seen", {"fields": ["first_seen", "last_seen"]}),
+        ("Facts as the host sent them", {"fields": ["facts"], "classes": ["collapse"]}),
+    ]
+    readonly_fields = [
+        "name", "agent_version", "interval_seconds", "clock_skew_seconds", "first_seen", "last_seen", "facts",
     ]  # fmt: skip
-    readonly_fields = [name for name in fields if name != "expected"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """A host appears with its first batch, never by hand."""

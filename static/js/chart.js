@@ -115,10 +115,10 @@
         item.setAttribute("aria-pressed", String(!this.hidden.has(series.name)));
         const swatch = element("span", "aq-chart-swatch");
         swatch.style.setProperty("--swatch", `var(--aq-series-${(place % COLOURS) + 1})`);
-        let last = series.values.length - 1;
-        while (last > 0 && series.values[last] === null) last -= 1;
+        // What ended a while ago has no value now; the newest point alone may still be on its way.
+        const recent = series.values.slice(-3).filter((value) => value !== null);
         item.append(swatch, element("span", "aq-chart-name", series.name),
-          element("span", "aq-chart-last", format(series.values[last], this.options.unit)));
+          element("span", "aq-chart-last", format(recent.length ? recent[recent.length - 1] : null, this.options.unit)));
         item.title = `${series.name}: click to hide or show, double-click to see it alone`;
         item.addEventListener("click", () => this.toggle(series.name));
         item.addEventListener("dblclick", () => this.only(series.name));

@@ -2,6 +2,7 @@
 // the same data, tooltip, thresholds and bands; no zoom.
 (function () {
   "use strict";
+  const TIME_STEPS = [10, 30, 60, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400, 172800, 604800];
 
   function marks(state, theme) {
     return {
@@ -38,6 +39,15 @@
     }));
   }
 
+  // Chart.js would cut the axes at odd places: 08:38, 559 GiB.
+  function roundTicks(steps, most) {
+    return (axis) => {
+      const step = steps.find((one) => (axis.max - axis.min) / one <= most) || steps[steps.length - 1];
+      axis.ticks = [];
+      for (let value = Math.ceil(axis.min / step) * step; value <= axis.max; value += step) axis.ticks.push({ value });
+    };
+  }
+
   function draw(place, model, theme) {
     const state = { model };
     const { format, clock } = window.alphaqUnits;
@@ -54,9 +64,10 @@
         animation: false, responsive: true, maintainAspectRatio: false, parsing: false, normalized: true,
         interaction: { mode: "index", intersect: false, axis: "x" },
         scales: {
-          x: { type: "linear", bounds: "data", grid: { display: false },
+          x: { type: "linear", bounds: "data", grid: { display: false }, afterBuildTicks: roundTicks(TIME_STEPS, 6),
             ticks: { ...ticks, callback: (value) => clock(value).time.slice(0, 5) } },
           y: { min: 0, max: model.maximum, stacked: model.stacked, grid: { color: theme.grid() },
+            afterBuildTicks: roundTicks(window.alphaqUnits.axisSteps(model.unit), 5),
             ticks: { ...ticks, callback: (value) => format(value, model.unit) } },
         },
         plugins: {

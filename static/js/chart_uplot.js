@@ -45,6 +45,8 @@
       const { ctx, bbox } = plot;
       ctx.save();
       ctx.font = `${10 * devicePixelRatio}px Inter, sans-serif`;
+      ctx.textAlign = "left";
+      ctx.textBaseline = "alphabetic";
       for (const line of model.thresholds) {
         const y = Math.round(plot.valToPos(line.value, "y", true)) + 0.5;
         if (y < bbox.top || y > bbox.top + bbox.height) continue;
@@ -83,6 +85,12 @@
         return line;
       });
       if (rows.length > 10) { const more = document.createElement("div"); more.textContent = `and ${rows.length - 10} more`; lines.push(more); }
+      for (const band of model.current().bands.filter((one) => one.label && one.from <= x[idx] && x[idx] <= one.to)) {
+        const line = document.createElement("div");
+        line.className = `aq-tip-band is-${band.severity}`;
+        line.textContent = `${band.label} fires`;
+        lines.push(line);
+      }
       if (!rows.length) { const none = document.createElement("div"); none.textContent = "no sample"; lines.push(none); }
       box.replaceChildren(head, ...lines);
       box.hidden = false;
@@ -124,7 +132,7 @@
       focus: { alpha: 0.35 },
       scales: { x: { time: true }, y: { range: bounds(model) } },
       axes: [
-        { ...axis, grid: { show: false }, space: 64, values: "{HH}:{mm}", size: 28 },
+        { ...axis, grid: { show: false }, space: 64, values: "{HH}:{mm}", size: 26 },
         { ...axis, grid, size: 58, incrs: window.alphaqUnits.axisSteps(model.unit), space: 34,
           values: (plot, marks) => marks.map((mark) => format(mark, model.unit)) },
       ],

@@ -1,0 +1,1 @@
+"""How dates are written on every page: sortable, 24 hours, with seconds."""

@@ -1,0 +1,1 @@
+"""English texts, dates as in a log."""
