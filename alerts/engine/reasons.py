@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from alerts.engine.durations import format_duration
+from alerts.engine.units import PLAIN, Unit, format_value
 
 
 class Measured(Protocol):
@@ -25,18 +26,20 @@ class Measured(Protocol):
         """How long the condition must hold before the alert fires."""
 
 
-def waits(alert: Measured) -> str:
+def waits(alert: Measured, unit: Unit = PLAIN) -> str:
     """Say that the condition became true and how long it must stay so."""
     hold = format_duration(alert.hold_seconds)
-    return f"Condition became true: {_measure(alert)}; fires when it stays so for {hold}."
+    return f"Condition became true: {_measure(alert, unit)}; fires when it stays so for {hold}."
 
 
-def fires(held_seconds: float, alert: Measured) -> str:
+def fires(held_seconds: float, alert: Measured, unit: Unit = PLAIN) -> str:
     """Say why the alert fires now."""
     if alert.hold_seconds == 0:
-        return f"Condition is true: {_measure(alert)}; the rule fires at once."
+        return f"Condition is true: {_measure(alert, unit)}; the rule fires at once."
     held = format_duration(held_seconds)
-    return f"Condition has been true for {held} (asked: {format_duration(alert.hold_seconds)}): {_measure(alert)}."
+    return (
+        f"Condition has been true for {held} (asked: {format_duration(alert.hold_seconds)}): {_measure(alert, unit)}."
+    )
 
 
 def fires_without_data(gone_seconds: float) -> str:
@@ -44,36 +47,40 @@ def fires_without_data(gone_seconds: float) -> str:
     return f"No data for {format_duration(gone_seconds)}: this rule fires on that."
 
 
-def dropped(held_seconds: float, alert: Measured, cause: str, current: float | None) -> str:
+def dropped(held_seconds: float, alert: Measured, cause: str, current: float | None, unit: Unit = PLAIN) -> str:
     """Say why a pending alert went away without firing."""
     held = f"{format_duration(held_seconds)} of {format_duration(alert.hold_seconds)}"
-    return f"{_ended(alert, cause, current)} after {held}: it never fired."
+    return f"{_ended(alert, cause, current, unit)} after {held}: it never fired."
 
 
-def keeps_firing(keep_firing_seconds: float, alert: Measured, cause: str, current: float | None) -> str:
+def keeps_firing(
+    keep_firing_seconds: float, alert: Measured, cause: str, current: float | None, unit: Unit = PLAIN
+) -> str:
     """Say that the alert outlives its condition for a while."""
-    return f"{_ended(alert, cause, current)}; keeps firing for {format_duration(keep_firing_seconds)} (keep firing)."
+    return (
+        f"{_ended(alert, cause, current, unit)}; keeps firing for {format_duration(keep_firing_seconds)} (keep firing)."
+    )
 
 
-def resolved(alert: Measured, cause: str, current: float | None, kept_seconds: float) -> str:
+def resolved(alert: Measured, cause: str, current: float | None, kept_seconds: float, unit: Unit = PLAIN) -> str:
     """Say why a firing alert ended; a lack of data is never worded as a recovery."""
-    ended = _ended(alert, cause, current)
+    ended = _ended(alert, cause, current, unit)
     tail = f", for {format_duration(kept_seconds)}" if kept_seconds else ""
     if cause == "no_data":
         return f"{ended}{tail}: resolved for lack of data, not recovered."
     return f"{ended}{tail}."
 
 
-def gone(gone_seconds: float, alert: Measured) -> str:
+def gone(gone_seconds: float, alert: Measured, unit: Unit = PLAIN) -> str:
     """Say that the no-data policy ended an alert after its time."""
-    lasted = f"No data for {format_duration(gone_seconds)} (last {_measure(alert)})"
+    lasted = f"No data for {format_duration(gone_seconds)} (last {_measure(alert, unit)})"
     return f"{lasted}: resolved for lack of data, not recovered."
 
 
-def no_data_kept(resolve_after_seconds: float | None, alert: Measured) -> str:
+def no_data_kept(resolve_after_seconds: float | None, alert: Measured, unit: Unit = PLAIN) -> str:
     """Say that the series stopped reporting and the alert stays as it is."""
     until = "" if resolve_after_seconds is None else f"; resolved after {format_duration(resolve_after_seconds)}"
-    return f"No data any more (last {_measure(alert)}): the alert stays as it is{until}."
+    return f"No data any more (last {_measure(alert, unit)}): the alert stays as it is{until}."
 
 
 def no_data_fires() -> str:
@@ -81,26 +88,21 @@ def no_data_fires() -> str:
     return "No data any more: this rule takes that as its condition."
 
 
-def data_back(gone_seconds: float, alert: Measured) -> str:
+def data_back(gone_seconds: float, alert: Measured, unit: Unit = PLAIN) -> str:
     """Say that the series reports again."""
-    return f"Data is back after {format_duration(gone_seconds)} without (last {_measure(alert)})."
+    return f"Data is back after {format_duration(gone_seconds)} without (last {_measure(alert, unit)})."
 
 
-def number(value: float) -> str:
-    """Return a number with at most six significant digits, as people write it."""
-    return f"{value:.6g}"
-
-
-def _measure(alert: Measured) -> str:
-    limit = "" if alert.limit is None else f", limit {number(alert.limit)}"
+def _measure(alert: Measured, unit: Unit) -> str:
+    limit = "" if alert.limit is None else f", limit {format_value(alert.limit, unit)}"
     row = "" if alert.threshold_id is None else f" (row {alert.threshold_id})"
-    return f"value {number(alert.value)}{limit}{row}"
+    return f"value {format_value(alert.value, unit)}{limit}{row}"
 
 
-def _ended(alert: Measured, cause: str, current: float | None) -> str:
+def _ended(alert: Measured, cause: str, current: float | None, unit: Unit) -> str:
     if cause == "no_data":
-        return f"No data any more (last {_measure(alert)})"
+        return f"No data any more (last {_measure(alert, unit)})"
     if current is None:
-        return f"Condition is no longer true (last {_measure(alert)})"
-    limit = "" if alert.limit is None else f", limit {number(alert.limit)}"
-    return f"Condition is no longer true: value {number(current)}{limit}"
+        return f"Condition is no longer true (last {_measure(alert, unit)})"
+    limit = "" if alert.limit is None else f", limit {format_value(alert.limit, unit)}"
+    return f"Condition is no longer true: value {format_value(current, unit)}{limit}"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alerts.engine import reasons
+from alerts.engine.units import PLAIN, Unit
 from monitoring.promql import Labels
 
 # Prometheus 2.42, rules/alerting.go resolvedRetention: so long can a resolve be sent again.
@@ -123,13 +124,14 @@ Terms = tuple[float, int | None, float | None]
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """How a rule treats its alerts over time; times in seconds, limit 0 means none."""
+    """How a rule treats its alerts over time; times in seconds, limit 0 means none, unit is that of its values."""
 
     hold_seconds: float = 0.0
     keep_firing_seconds: float = 0.0
     no_data: NoDataPolicy = NoDataPolicy.KEEP
     no_data_seconds: float = 0.0
     limit: int = 0
+    unit: Unit = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +297,9 @@ class _Step:
         if state.no_data_since is None:
             return state
         gone_for = self.at - state.no_data_since
-        self._tell(Kind.DATA_BACK, state, state.state, reasons.data_back(gone_for.total_seconds(), state))
+        self._tell(
+            Kind.DATA_BACK, state, state.state, reasons.data_back(gone_for.total_seconds(), state, self.spec.unit)
+        )
         counted = self.spec.no_data is NoDataPolicy.FIRE or state.state is State.FIRING
         since = state.active_since if counted else state.active_since + gone_for
         return state._replace(no_data_since=None, active_since=since)
@@ -306,11 +310,15 @@ class _Step:
         if held_seconds >= state.hold_seconds:
             fired = state._replace(state=State.FIRING, fired_at=self.at)
             is_blind = state.no_data_since is not None
-            text = reasons.fires_without_data(held_seconds) if is_blind else reasons.fires(held_seconds, fired)
+            text = (
+                reasons.fires_without_data(held_seconds)
+                if is_blind
+                else reasons.fires(held_seconds, fired, self.spec.unit)
+            )
             self._tell(Kind.FIRING, fired, before, text, Cause.NO_DATA if is_blind else Cause.NONE)
             return fired
         if before is State.INACTIVE:
-            self._tell(Kind.PENDING, state, before, reasons.waits(state))
+            self._tell(Kind.PENDING, state, before, reasons.waits(state, self.spec.unit))
         return state
 
     def _keep(self, old: AlertState | None, new: AlertState) -> None:
@@ -364,7 +372,7 @@ class _Step:
         state = old
         if old.no_data_since is not None:
             gone_seconds = (self.at - old.no_data_since).total_seconds()
-            self._tell(Kind.DATA_BACK, old, old.state, reasons.data_back(gone_seconds, old))
+            self._tell(Kind.DATA_BACK, old, old.state, reasons.data_back(gone_seconds, old, self.spec.unit))
             state = old._replace(no_data_since=None)
         self._end(old, state, Cause.RECOVERED, current)
 
@@ -373,19 +381,25 @@ class _Step:
         if state.state is State.PENDING:
             held_seconds = (self.at - state.active_since).total_seconds()
             ended = state._replace(state=State.INACTIVE)
-            self._tell(Kind.DROPPED, ended, State.PENDING, reasons.dropped(held_seconds, state, cause, current), cause)
+            self._tell(
+                Kind.DROPPED,
+                ended,
+                State.PENDING,
+                reasons.dropped(held_seconds, state, cause, current, self.spec.unit),
+                cause,
+            )
             self.removed.append(state.labels)
             return
         if self.spec.keep_firing_seconds > 0:
             since = state.keep_firing_since or self.at
             if (self.at - since).total_seconds() < self.spec.keep_firing_seconds:
                 if state.keep_firing_since is None:
-                    text = reasons.keeps_firing(self.spec.keep_firing_seconds, state, cause, current)
+                    text = reasons.keeps_firing(self.spec.keep_firing_seconds, state, cause, current, self.spec.unit)
                     self._tell(Kind.KEEP_FIRING, state, State.FIRING, text, cause)
                 self._keep(old, state._replace(keep_firing_since=since))
                 return
         kept_seconds = self.spec.keep_firing_seconds if state.keep_firing_since else 0.0
-        self._resolve(old, state, cause, reasons.resolved(state, cause, current, kept_seconds))
+        self._resolve(old, state, cause, reasons.resolved(state, cause, current, kept_seconds, self.spec.unit))
 
     def _resolve(self, old: AlertState, state: AlertState, cause: Cause, reason: str) -> None:
         ended = state._replace(state=State.INACTIVE, resolved_at=self.at, resolved_cause=cause)
@@ -410,7 +424,7 @@ class _Step:
             self._end_for_good(old, gone_seconds)
         else:
             if old.no_data_since is None:
-                text = reasons.no_data_kept(self._resolve_after_seconds(), old)
+                text = reasons.no_data_kept(self._resolve_after_seconds(), old, self.spec.unit)
                 self._tell(Kind.NO_DATA, old, old.state, text, Cause.NO_DATA)
             self._keep(old, old._replace(no_data_since=since))
 
@@ -419,7 +433,7 @@ class _Step:
         if old.state is State.PENDING:
             self._end(old, old, Cause.NO_DATA, None)
         else:
-            self._resolve(old, old, Cause.NO_DATA, reasons.gone(gone_seconds, old))
+            self._resolve(old, old, Cause.NO_DATA, reasons.gone(gone_seconds, old, self.spec.unit))
 
     def _resolve_after_seconds(self) -> float | None:
         return self.spec.no_data_seconds if self.spec.no_data is NoDataPolicy.RESOLVE_AFTER else None

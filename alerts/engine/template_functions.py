@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote_plus
@@ -188,6 +189,7 @@ def title(text: str) -> str:
     return "".join(parts)
 
 
+@lru_cache(maxsize=512)
 def _regex(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import numpy as np
 
-from alerts.engine.reasons import number
 from alerts.engine.thresholds import Operator, RankKey, Threshold, rank_key, resolve
+from alerts.engine.units import PLAIN, Unit, format_value
 from monitoring.promql import Labels, Matcher
 
 
@@ -48,11 +48,11 @@ class Conflict:
     series_count: int
 
 
-def describe_limit(row: Threshold) -> str:
+def describe_limit(row: Threshold, unit: Unit = PLAIN) -> str:
     """Return a row's condition in words: "above 80", "outside 10 to 20"."""
     if row.operator.is_band and row.upper is not None:
-        return f"{row.operator} {number(row.value)} to {number(row.upper)}"
-    return f"{_WORDS[row.operator]} {number(row.value)}"
+        return f"{row.operator} {format_value(row.value, unit)} to {format_value(row.upper, unit)}"
+    return f"{_WORDS[row.operator]} {format_value(row.value, unit)}"
 
 
 _WORDS = {
