@@ -143,17 +143,18 @@ class _Masks(dict[str, int]):
 
 
 def _split_on_commas(text: str) -> list[str]:
+    """The parts between commas outside quotes; a backslash escapes a quote but not a comma, as upstream has it."""
     parts, start, quoted, escaped = [], 0, False, False
     for position, char in enumerate(text):
-        if escaped:
-            escaped = False
-        elif char == "\\":
-            escaped = True
-        elif char == '"':
-            quoted = not quoted
-        elif char == "," and not quoted:
+        if char == "," and not quoted:
             parts.append(text[start:position])
             start = position + 1
+        elif char == "\\":
+            escaped = not escaped
+        elif char == '"' and not escaped:
+            quoted = not quoted
+        elif char != ",":
+            escaped = False
     return [*parts, text[start:]]
 
 
