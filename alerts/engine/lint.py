@@ -31,7 +31,7 @@ def lint(rule: RuleDraft, facts: Facts = _NOTHING_KNOWN, at: datetime = _BEFORE_
     except ParseError as error:
         findings.append(Finding("parse-error", Level.ERROR, error.message, "expr", error.line, error.column))
         return _sorted(findings)
-    findings += lint_expr(rule, query, facts)
+    findings += lint_expr(query, facts)
     findings += _lint_times(rule)
     if rule.kind == "alert":
         findings += lint_thresholds(rule, query, facts, at)

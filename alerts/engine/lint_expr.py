@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from alerts.engine.durations import format_duration
-from alerts.engine.findings import Facts, Finding, Level, RuleDraft
+from alerts.engine.findings import Facts, Finding, Level
+from alerts.engine.lint_metrics import lint_metric
 from alerts.engine.units import Quantity, unit_of_metric
 from monitoring.promql import Matcher, Query, nodes
 
@@ -21,7 +22,7 @@ _GAUGE_LIKE = frozenset({Quantity.PERCENT, Quantity.RATIO, Quantity.CELSIUS, Qua
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """One selector and what stands over it: functions and aggregations from the outside in, range in seconds or None."""
+    """One selector, the functions and aggregations over it from the outside in, its range in seconds or None."""
 
     selector: nodes.VectorSelector
     name: str
@@ -33,17 +34,21 @@ class _Use:
         return bool(_RATES.intersection(self.over))
 
 
-def lint_expr(rule: RuleDraft, query: Query, facts: Facts) -> list[Finding]:
+def lint_expr(query: Query, facts: Facts) -> list[Finding]:
     """Return the findings about the expression."""
     if query.type not in ("vector", "scalar"):
         text = f"the expression gives a {nodes.DOCUMENTED[query.type]}; a rule needs an instant vector or a scalar"
         return [Finding("wrong-type", Level.ERROR, text, line=1, column=1)]
     found: list[Finding] = []
     for use in _uses(query.root, (), None):
-        found += _lint_use(use, query.text, rule, facts)
+        found += _lint_use(use, query, facts)
     for node in nodes.walk(query.root):
         found += _lint_node(node, query.text)
-    return found
+    if facts.series is not None and not facts.series:
+        message = "the expression returns no series now: it cannot tell a healthy state from a wrong name"
+        found.append(Finding("matches-nothing", Level.WARNING, message, line=1, column=1))
+    # Two checks may see one fault; the first one says more.
+    return list({(finding.code, finding.line, finding.column): finding for finding in reversed(found)}.values())[::-1]
 
 
 def _uses(node: nodes.Node, over: tuple[str, ...], range_seconds: float | None) -> Iterator[_Use]:
@@ -76,13 +81,15 @@ def _replaced(text: str, node: nodes.Node, better: str) -> str:
     return text[: node.pos] + better + text[node.end :]
 
 
-def _lint_use(use: _Use, text: str, rule: RuleDraft, facts: Facts) -> Iterator[Finding]:
+def _lint_use(use: _Use, query: Query, facts: Facts) -> Iterator[Finding]:
+    text = query.text
     kind = (facts.metric_types or {}).get(use.name, "")
+    yield from _naming(use, text, kind, facts)
     yield from _contradiction(use, text)
     if _is_bare_histogram(use, facts):
         yield _bare_histogram(use, text, facts)
         return
-    yield from _unknown_metric(use, text, facts)
+    yield from _unknown_metric(use, query, facts)
     yield from _unknown_label(use, text, facts)
     if use.has_rate:
         yield from _rate_of_gauge(use, text, kind)
@@ -106,7 +113,9 @@ def _bare_histogram(use: _Use, text: str, facts: Facts) -> Finding:
     others = [m for m in use.selector.matchers if m.name not in ("quantile", "__name__")]
     selector = f"{use.name}_bucket" + ("{" + ", ".join(map(str, others)) + "}" if others else "")
     window = format_duration(max(300.0, 4 * (facts.scrape_interval_seconds or 15.0)))
-    better = f"histogram_quantile({quantile or '0.9'}, sum by (le) (rate({selector}[{window}])))"
+    better = f"rate({selector}[{window}])"
+    if "histogram_quantile" not in use.over:
+        better = f"histogram_quantile({quantile or '0.9'}, sum by (le) ({better}))"
     told = f"{use.name} is a histogram: it has no series of that name{', and no label quantile' if quantile else ''}"
     told += "; it has _bucket, _sum and _count, so this never matches"
     is_plain = not use.range_seconds
@@ -120,16 +129,22 @@ def _bare_histogram(use: _Use, text: str, facts: Facts) -> Finding:
     )
 
 
-def _unknown_metric(use: _Use, text: str, facts: Facts) -> Iterator[Finding]:
-    types = facts.metric_types
+def _naming(use: _Use, text: str, kind: str, facts: Facts) -> Iterator[Finding]:
+    """What is unusual about the names used, which only their owner can change; a model in one hides every other model."""
+    for finding in lint_metric(use.name, kind, facts.model_names):
+        level = Level.WARNING if finding.code == "model-in-name" else Level.INFO
+        yield _at(finding.code, level, finding.message, text, use.selector.pos)
+
+
+def _unknown_metric(use: _Use, query: Query, facts: Facts) -> Iterator[Finding]:
+    text, types = query.text, facts.metric_types
     if types is None or not use.name or use.name in types or "absent" in use.over or "absent_over_time" in use.over:
         return
-    near = get_close_matches(use.name, types, n=1, cutoff=0.75)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    better = (
-        text[: use.selector.pos] + text[use.selector.pos : use.selector.end].replace(use.name, near[0]) if near else ""
-    )
-    better += text[use.selector.end :] if near else ""
+    others = [name for name in types if name not in query.metric_names()]
+    near = next(iter(get_close_matches(use.name, others, n=1, cutoff=0.8)), "")
+    hint = f"; did you mean {near}?" if near else ""
+    asked = text[use.selector.pos : use.selector.end]
+    better = _replaced(text, use.selector, asked.replace(use.name, near)) if near else ""
     message = f"there is no series named {use.name}: this part never matches{hint}"
     yield _at("unknown-metric", Level.WARNING, message, text, use.selector.pos, better)
 

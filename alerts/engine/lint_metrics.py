@@ -66,9 +66,9 @@ def _unit(name: str) -> Finding | None:
         if base is None:
             continue
         better = "_".join([*words[:position], base, *words[position + 1 :]])
-        factor = "a ratio from 0 to 1" if base == "ratio" else f"base unit {base}"
+        wanted = "as a ratio from 0 to 1" if base == "ratio" else f"in the base unit, {base}"
         level = Level.INFO if base == "ratio" else Level.WARNING
-        return _finding("unit", level, f'{name} is in "{word}": measure in the {factor}', better)
+        return _finding("unit", level, f'{name} is in "{word}": measure {wanted}', better)
     return None
 
 

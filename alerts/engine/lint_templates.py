@@ -18,7 +18,7 @@ _TRIAL_ANSWER = [(Labels.of({"__name__": "trial"}), 1.0)]
 
 def lint_templates(rule: RuleDraft, facts: Facts) -> list[Finding]:
     """Return the findings about all templates of a rule."""
-    found = []
+    found: list[Finding] = []
     for kind, texts in (("labels", rule.labels or {}), ("annotations", rule.annotations or {})):
         for name, text in texts.items():
             found += _lint_template(f"{kind}.{name}", text, rule, facts)
