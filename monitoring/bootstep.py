@@ -1,4 +1,4 @@
-"""The host collector of a Celery worker: a thread beside the pool, so that collecting costs no message and no task."""
+"""The host collector of a Celery worker: two threads beside the pool; collecting costs no message and no task."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import structlog
 from celery import bootsteps
 from django.conf import settings
 
+from monitoring.collect.buffer import Buffer, limit_for
 from monitoring.collect.host import HostReader
 from monitoring.collect.loop import HostLoop
+from monitoring.collect.sender import Sender
 from monitoring.collect.single import SinglePlace
 from monitoring.tasks import Publisher
 
 log = structlog.get_logger(__name__)
 # A reading that hangs in a driver must not hold up the end of the worker; the thread is a daemon and dies with it.
-STOP_SECONDS = 3
+STOP_SECONDS = 2
 
 
 def clock_ms() -> int:
@@ -48,7 +50,7 @@ class HostCollector(bootsteps.StartStopStep):
         """Tell the thread to end and wait for it a moment."""
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
+            self._thread.join(2 * STOP_SECONDS)
             self._thread = None
 
     # A worker that is told to stop at once calls terminate instead of stop.
@@ -62,13 +64,14 @@ def collect_until(stop: threading.Event, app: Any) -> None:
     """Collect from this machine and send through `app` until `stop` is set."""
     env = settings.ENV
     place = SinglePlace(env.host_name, app.conf.broker_url or "")
-    publisher = Publisher(app)
-    loop = HostLoop(
-        HostReader(env.host_name, env.collect_interval_seconds, settings.VERSION), publisher.publish_batch, clock_ms
-    )
+    sender = Sender(Buffer(limit_for(env.collect_interval_seconds)), Publisher(app))
+    loop = HostLoop(HostReader(env.host_name, env.collect_interval_seconds, settings.VERSION), sender, clock_ms)
+    sending = threading.Thread(target=sender.run, name="host-sender", daemon=True)
+    sending.start()
     log.info("host_collector_started", host=env.host_name, interval_seconds=env.collect_interval_seconds)
     try:
         loop.run(stop, place.take)
     finally:
-        publisher.close()
+        sender.end()
+        sending.join(STOP_SECONDS)
         place.leave()

@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from monitoring import heartbeats, hosts, metrics, store
 from monitoring.collect.batch import Message, stamp
-from monitoring.collect.loop import BrokerAway
+from monitoring.collect.sender import BrokerAway
 
 log = structlog.get_logger(__name__)
 INGEST_QUEUE = "ingest"
@@ -95,8 +95,9 @@ class BrokerState(NamedTuple):
 class Publisher:
     """Sends batches of this host to the portal; one connection, made anew after each failure, for one thread."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, max_waiting: int = MAX_WAITING) -> None:
         self._app = app
+        self._max_waiting = max_waiting
         self._connection: Any = None
 
     def publish_batch(self, messages: Sequence[Message]) -> None:
@@ -122,7 +123,7 @@ class Publisher:
             # Once: the loop of the host has the patience, and a broken connection must not hold up a reading.
             self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
         state = ask_broker(self._connection.default_channel)
-        if state.waiting is not None and state.waiting >= MAX_WAITING:
+        if state.waiting is not None and state.waiting >= self._max_waiting:
             raise BrokerAway(
                 f"{state.waiting:,} messages wait in the queue {INGEST_QUEUE}: is a portal worker running?"
             )

@@ -22,7 +22,7 @@ from django.core.management import call_command
 
 from monitoring import hosts, tasks
 from monitoring.collect.batch import Batch, Message, Received, pack, stamp, unpack
-from monitoring.collect.loop import BrokerAway
+from monitoring.collect.sender import BrokerAway
 from monitoring.models import Host
 from tests.test_hosts import stored
 
@@ -128,9 +128,8 @@ def test_a_broker_that_is_not_there_is_said_so(tmp_path):
         publisher.publish_batch([one_batch()])
 
 
-def test_a_broker_full_of_batches_gets_no_more(app, broker, monkeypatch):
-    monkeypatch.setattr(tasks, "MAX_WAITING", 2)
-    publisher = tasks.Publisher(app)
+def test_a_broker_full_of_batches_gets_no_more(app, broker):
+    publisher = tasks.Publisher(app, max_waiting=2)
     for _ in range(2):
         publisher.publish_batch([one_batch()])
     with pytest.raises(BrokerAway, match="2 messages wait"):

@@ -152,10 +152,10 @@ def _is_real(mount: Mount) -> bool:
     return mount.fstype in REMOTE_TYPES or mount.root == "/" or os.path.isdir(mount.mountpoint)
 
 
-def read_mounts() -> list[Mount]:
+def read_mounts(mountinfo: Path = MOUNTINFO) -> list[Mount]:
     """Return the mount table of this process, from psutil where there is no /proc."""
-    if MOUNTINFO.exists():
-        return parse_mountinfo(MOUNTINFO.read_text(encoding="utf-8", errors="replace"))
+    if mountinfo.exists():
+        return parse_mountinfo(mountinfo.read_text(encoding="utf-8", errors="replace"))
     return [
         Mount(part.device, "/", part.mountpoint, part.fstype, part.device, "ro" in part.opts.split(","))
         for part in psutil.disk_partitions(all=False)
@@ -172,12 +172,13 @@ def read_space(mountpoint: str) -> Space:
 class FilesystemCollector:
     """Room in the filesystems; remembers which remote ones have not answered yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, mountinfo: Path = MOUNTINFO, remote_wait_seconds: float = REMOTE_WAIT_SECONDS) -> None:
+        self._mountinfo, self._remote_wait_seconds = mountinfo, remote_wait_seconds
         self._asked: dict[str, _Question] = {}
 
     def read(self) -> Iterator[Sample]:
         """Yield sizes in bytes and files; a filesystem that cannot be read gives `filesystem_error` 1 and no size."""
-        for mount in worth_watching(read_mounts()):
+        for mount in worth_watching(read_mounts(self._mountinfo)):
             space = self._space(mount)
             yield Sample("filesystem_error", mount.labels, float(space is None))
             yield Sample("filesystem_readonly", mount.labels, float(mount.is_readonly))
@@ -206,7 +207,7 @@ class FilesystemCollector:
         waited = question is not None
         if question is None:
             question = self._asked[mountpoint] = _Question(mountpoint)
-        if not question.answered.wait(0 if waited else REMOTE_WAIT_SECONDS):
+        if not question.answered.wait(0 if waited else self._remote_wait_seconds):
             return None
         del self._asked[mountpoint]
         return question.space

@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from monitoring.collect import filesystems
 from monitoring.collect.disks import is_disk
 from monitoring.collect.filesystems import FilesystemCollector, parse_mountinfo, worth_watching
 
@@ -61,18 +60,18 @@ def test_partitions_and_ram_disks_are_no_disks(device, expected):
 
 
 @pytest.fixture
-def mounted(tmp_path, monkeypatch):
-    """One NFS mount as the only line of the table."""
+def collector(tmp_path):
+    """Sees one NFS mount and hardly waits for it."""
     table = tmp_path / "mountinfo"
     table.write_text("31 22 0:50 / /nfs rw - nfs4 server:/models rw\n")
-    monkeypatch.setattr(filesystems, "MOUNTINFO", table)
+    return FilesystemCollector(table, remote_wait_seconds=0.01)
 
 
 def read(collector: FilesystemCollector) -> dict[str, float]:
     return {sample.name: sample.value for sample in collector.read()}
 
 
-def test_a_dead_file_server_neither_blocks_nor_collects_threads(mounted, monkeypatch):
+def test_a_dead_file_server_neither_blocks_nor_collects_threads(collector, monkeypatch):
     answer, asked = threading.Event(), []
 
     def statvfs(path):
@@ -81,15 +80,13 @@ def test_a_dead_file_server_neither_blocks_nor_collects_threads(mounted, monkeyp
         return os.statvfs_result((4096, 4096, 100, 50, 40, 10, 5, 5, 0, 255))
 
     monkeypatch.setattr(os, "statvfs", statvfs)
-    monkeypatch.setattr(filesystems, "REMOTE_WAIT_SECONDS", 0.01)
-    collector = FilesystemCollector()
     for _ in range(3):
         assert read(collector) == {"filesystem_error": 1, "filesystem_readonly": 0}
     assert asked == ["/nfs"]
     answer.set()
 
 
-def test_a_file_server_that_answers_again_is_told_again(mounted, monkeypatch):
+def test_a_file_server_that_answers_again_is_told_again(collector, monkeypatch):
     answer = threading.Event()
 
     def statvfs(path):
@@ -97,8 +94,6 @@ def test_a_file_server_that_answers_again_is_told_again(mounted, monkeypatch):
         return os.statvfs_result((4096, 4096, 100, 50, 40, 10, 5, 5, 0, 255))
 
     monkeypatch.setattr(os, "statvfs", statvfs)
-    monkeypatch.setattr(filesystems, "REMOTE_WAIT_SECONDS", 0.01)
-    collector = FilesystemCollector()
     read(collector)
     answer.set()
     for thread in threading.enumerate():
@@ -107,9 +102,9 @@ def test_a_file_server_that_answers_again_is_told_again(mounted, monkeypatch):
     assert read(collector)["filesystem_avail_bytes"] == 40 * 4096
 
 
-def test_a_filesystem_that_cannot_be_read_is_an_error_without_sizes(mounted, monkeypatch):
+def test_a_filesystem_that_cannot_be_read_is_an_error_without_sizes(collector, monkeypatch):
     def statvfs(path):
         raise PermissionError(path)
 
     monkeypatch.setattr(os, "statvfs", statvfs)
-    assert read(FilesystemCollector()) == {"filesystem_error": 1, "filesystem_readonly": 0}
+    assert read(collector) == {"filesystem_error": 1, "filesystem_readonly": 0}

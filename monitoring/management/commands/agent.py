@@ -49,7 +49,7 @@ class Command(BaseCommand):
         thread.start()
         has_failed = os.read(told, 1) != TOLD
         stop.set()
-        thread.join(STOP_SECONDS)
+        thread.join(2 * STOP_SECONDS)
         if has_failed:
             raise CommandError("The collector has ended by itself; the reason is above.")
 
