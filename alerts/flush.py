@@ -11,8 +11,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 
@@ -24,12 +25,16 @@ from alerts.engine.timing import Decision, GroupView, LogEntry, TimingSettings
 from alerts.models import Alert, Event, Group, GroupAlert, Integration, Notification, NotifyLog
 from monitoring.promql import Labels
 
+logger = structlog.get_logger(__name__)
 _BATCH = 2000
 _STATE, _KIND = Notification.State, Notification.Kind
 _UNSENT = (_STATE.QUEUED, _STATE.SENDING)
 _TOLD_KINDS = (_KIND.POST, _KIND.UPDATE)
 # Changes that edit the living message; everything else is a new one (DL-10).
 _EDITS = frozenset(("new_alerts", "some_resolved", "all_resolved"))
+# What a row that nobody foresaw can raise on its way into a message; anything else is not about one group.
+_BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+_PUT_OFF = timedelta(minutes=1)
 _NO_WAY_OUT = "no way out is configured"
 
 
@@ -76,9 +81,22 @@ def flush(group_id: int, at: datetime) -> list[int]:
 def flush_due(at: datetime, limit: int = 200) -> list[int]:
     """Ids of the messages that the up to `limit` longest due groups got, in one transaction.
 
-    Much cheaper than one flush a group in a storm: routes, silences and sources are read once.
+    Much cheaper than one flush a group in a storm: routes, silences and sources are read once. Should one group be
+    broken, the others are flushed one by one and it is put off for a minute with the error as its reason.
     """
-    return _flush_rows(Group.objects.all(), at, limit)
+    try:
+        return _flush_rows(Group.objects.all(), at, limit)
+    except _BROKEN as error:
+        logger.warning("flush_together_failed", error=repr(error))
+    made: list[int] = []
+    for group_id in due_groups(at, limit):
+        try:
+            made += flush(group_id, at)
+        except _BROKEN as error:
+            logger.exception("group_not_flushed", group_id=group_id)
+            words = f"this group could not be flushed: {error!r}"
+            Group.objects.filter(pk=group_id).update(next_flush_at=at + _PUT_OFF, last_reason=words)
+    return made
 
 
 @transaction.atomic

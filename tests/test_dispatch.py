@@ -440,3 +440,12 @@ def test_routing_many_alerts_takes_a_fixed_number_of_queries(way, django_assert_
         assert dispatch.route(rows, T0) == 50
     with django_assert_max_num_queries(10):
         assert dispatch.route(rows, T0) == 0
+
+
+def test_a_broken_group_holds_no_other_back(way):
+    broken = alert("1", name="Broken")
+    Alert.objects.filter(pk=broken.pk).update(annotations=["no mapping"])
+    alert("2")
+    assert [told(message) for message in flush(10)] == [(["2"], [])]
+    group = broken.groups.get()
+    assert group.next_flush_at == seconds(70) and "could not be flushed" in group.last_reason
