@@ -7,12 +7,14 @@ import random
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ import yaml
 
 from alerts.engine.fingerprint import fingerprint
 from alerts.engine.matching import MatcherError, matches_all, parse_alertmanager_matchers
+from alerts.engine.message import AlertLine, build
+from alerts.engine.message_webhook import webhook_v4
 from alerts.engine.muting import Inhibitor, InhibitRule, Muter, Subject
 from alerts.engine.routing import RouteNode, Tree, resolve_tree
 from alerts.engine.silences import Silence
@@ -69,8 +73,9 @@ def tree_of(route: dict[str, Any]) -> Tree:
     def add(raw: dict[str, Any], parent_id: int | None) -> None:
         node_id = len(nodes)
         matchers = tuple(one for text in raw.get("matchers", ()) for one in parse_alertmanager_matchers(text))
+        named = {"receiver": raw["receiver"], "group_by": tuple(raw.get("group_by", ()))}
         nodes.append(
-            RouteNode(node_id, parent_id, node_id, "", matchers, raw["receiver"], continues=raw.get("continue", False))
+            RouteNode(node_id, parent_id, node_id, matchers=matchers, continues=raw.get("continue", False), **named)
         )
         for child in raw.get("routes", ()):
             add(child, node_id)
@@ -239,6 +244,65 @@ def their_statuses(url: str) -> dict[str, tuple[bool, int]]:
         alert["fingerprint"]: (bool(alert["status"]["inhibitedBy"]), len(alert["status"]["silencedBy"]))
         for alert in http(url + "/api/v2/alerts")
     }
+
+
+@contextmanager
+def listener() -> Iterator[tuple[str, list[Any]]]:
+    """The address of a server on loopback, and the JSON bodies it was sent."""
+    bodies: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/", bodies
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@needs_alertmanager
+def test_AP_9_the_webhook_body_is_the_one_alertmanager_sends(tmp_path: Path) -> None:
+    odd = 'x "y" \\ é\n<b>'
+    rows = [
+        {"alertname": "A", "host": host, "odd": odd, "job": job} for host, job in (("2", "b"), ("1", "b"), ("3", "a"))
+    ]
+    started, ends = datetime.now(UTC) - timedelta(minutes=5), datetime.now(UTC) + timedelta(minutes=5)
+    child = {"receiver": "a.b", "matchers": ["alertname=A", 'host=~"[0-9]+"'], "group_by": ["odd", "alertname", "gone"]}
+    with listener() as (address, bodies):
+        receiver = {"name": "a.b", "webhook_configs": [{"url": address}]}
+        route = {"receiver": "a.b", "routes": [child], "group_wait": "1s"}
+        with alertmanager({"route": route, "receivers": [receiver]}, tmp_path) as url:
+            posted = [
+                {"labels": row, "annotations": {"summary": odd, "n": row["host"]}, "startsAt": started.isoformat(),
+                 "endsAt": ends.isoformat(), "generatorURL": "http://x.example.org"}
+                for row in rows
+            ]  # fmt: skip
+            http(url + "/api/v2/alerts", posted)
+            until(lambda: sum(len(body["alerts"]) for body in bodies), len(rows))
+    (destination,) = tree_of({**route, "routes": [child]}).match(Labels.of(rows[0]))
+    lines = [
+        AlertLine(Labels.of(one["labels"]), fingerprint(Labels.of(one["labels"])), started,
+                  annotations=one["annotations"], generator_url=one["generatorURL"])
+        for one in posted
+    ]  # fmt: skip
+    ours = webhook_v4(
+        build(
+            lines, group_labels=destination.group_labels, receiver="a.b", at=AT,
+            upstream_key=destination.upstream_key, external_url=bodies[-1]["externalURL"],
+        )
+    )  # fmt: skip
+    assert ours == bodies[-1]
 
 
 def posted_silence(texts: list[str]) -> dict[str, Any]:
