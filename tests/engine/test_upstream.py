@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from alerts.engine.fingerprint import fingerprint
+from alerts.engine.intervals import IntervalError, parse_interval
 from alerts.engine.matching import MatcherError, matches_all, parse_alertmanager_matchers
 from alerts.engine.message import AlertLine, build
 from alerts.engine.message_webhook import webhook_v4
@@ -29,6 +30,7 @@ from alerts.engine.muting import Inhibitor, InhibitRule, Muter, Subject
 from alerts.engine.routing import RouteNode, Tree, resolve_tree
 from alerts.engine.silences import Silence
 from monitoring.promql import Labels
+from tests.engine.test_intervals import BAD, INSIDE
 
 AMTOOL = shutil.which("amtool")
 ALERTMANAGER = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
@@ -315,3 +317,26 @@ def posted_silence(texts: list[str]) -> dict[str, Any]:
     ends = now + timedelta(hours=1)
     times = {"startsAt": now.isoformat(), "endsAt": ends.isoformat()}
     return {"matchers": matchers, "createdBy": "t", "comment": "t", **times}
+
+
+def is_interval_accepted(raw: dict[str, Any], folder: Path) -> bool:
+    """Whether amtool takes a configuration with this time interval."""
+    intervals = [{"name": "n", "time_intervals": [raw]}]
+    config = {"route": {"receiver": "x"}, "receivers": [{"name": "x"}], "time_intervals": intervals}
+    file = folder / "alertmanager.yml"
+    file.write_text(yaml.safe_dump(config))
+    return subprocess.run([str(AMTOOL), "check-config", str(file)], capture_output=True, check=False).returncode == 0
+
+
+# 0.25 takes a thirteenth month, which never comes; we say so instead.
+STRICTER = [{"months": ["13"]}]
+
+
+@needs_amtool
+@pytest.mark.parametrize("raw", [raw for raw, *_ in [*INSIDE, *BAD] if raw not in STRICTER], ids=str)
+def test_AT_5_an_interval_is_accepted_where_amtool_accepts_it(raw: dict[str, Any], tmp_path: Path) -> None:
+    try:
+        ours = bool(parse_interval(raw))
+    except IntervalError:
+        ours = False
+    assert ours == is_interval_accepted(raw, tmp_path)
