@@ -40,7 +40,7 @@ class PostedAlert:
         return self.ends_at <= at
 
 
-@lru_cache(maxsize=200_000)
+@lru_cache(maxsize=100_000)
 def fingerprint(labels: Labels) -> str:
     """16 hex digits of FNV-1a 64 over name, 0xff, value, 0xff in sorted order (AI-5; common/model/signature.go)."""
     return fingerprint_of_pairs(labels)

@@ -81,6 +81,11 @@ def test_AR_5_time_intervals_are_not_inherited() -> None:
     assert (found.mute_intervals, found.active_intervals) == ((), ())
 
 
+def test_AT_2_time_intervals_do_not_change_where_an_alert_goes() -> None:
+    muted = node(2, "a=1", receiver="muted", mute_intervals=("always",))
+    assert receivers(tree(muted, node(3, "a=1", receiver="next")), a="1") == ["muted"]
+
+
 def test_AR_5_the_defaults_are_those_of_alertmanager() -> None:
     (found,) = match(tree(), Labels.of({"a": "1"}))
     assert (found.group_wait_seconds, found.group_interval_seconds, found.repeat_interval_seconds) == (30, 300, 14400)

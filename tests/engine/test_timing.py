@@ -232,6 +232,17 @@ def test_AS_6_a_swallowed_resolve_keeps_the_next_firing_quiet_as_upstream_does()
     assert not tick(group("a"), swallowed.log_after, 6).send
 
 
+def test_AT_3_what_still_fires_when_a_mute_interval_ends_is_told_at_the_next_tick() -> None:
+    muted = tick(group(muted_firing="a"), None)
+    assert tick(group("a"), muted.log_after, 6).why == "first"
+
+
+def test_AT_4_what_resolved_inside_a_mute_interval_is_never_told() -> None:
+    muted = tick(group(muted_resolved="a"), None)
+    assert (muted.send, muted.log_after) == (False, None)
+    assert not tick(group(), muted.log_after, 6).send
+
+
 LOUD = TimingSettings(3, 3600, announce_after_swallowed_resolve=True)
 
 
