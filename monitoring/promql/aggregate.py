@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import quantiles
+from . import neumaier, quantiles
 from .errors import EvaluationError
 from .labels import Labels
-from .neumaier import mean, total
 from .printer import number_text
 from .rolling import TOLERANCE
 from .tables import Table
@@ -110,12 +109,14 @@ def _sums(groups: Groups, want_mean: bool) -> Floats:
         size = groups.fold(np.add, np.abs(cells))
         doubtful = ~(size * largest * _EPSILON <= TOLERANCE * np.abs(plain)) & (size > 0)
         doubtful |= np.isinf(size)
-    slow = mean if want_mean else total
-    for group, step in zip(*np.nonzero(doubtful & (groups.count > 0)), strict=True):
-        rows = slice(int(groups.starts[group]), int(groups.ends[group]))
-        column = cells[rows, step]
-        present = groups.vector.present
-        result[group, step] = slow(column if present is None else column[present[rows, step]])
+    exactly = neumaier.means if want_mean else neumaier.sums
+    present = groups.vector.present
+    chosen = doubtful & (groups.count > 0)
+    for group in np.flatnonzero(chosen.any(axis=1)):
+        rows, steps = slice(int(groups.starts[group]), int(groups.ends[group])), np.flatnonzero(chosen[group])
+        columns = cells[rows, steps].T
+        real = np.ones(columns.shape, np.bool_) if present is None else present[rows, steps].T
+        result[group, steps] = exactly(columns, real)
     return result
 
 

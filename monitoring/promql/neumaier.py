@@ -1,54 +1,51 @@
 """Summation as Prometheus does it (promql/functions.go kahanSumInc, Neumaier's variant of Kahan).
 
-Not exact summation: tests upstream expect this very error.
+Not exact summation: tests upstream expect this very error. Vectorised over many sums at once, the walk is along the
+last axis.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+import numpy as np
 
-from .values import Floats
-
-
-def _step(value: float, total_: float, lost: float) -> tuple[float, float]:
-    new = total_ + value
-    if math.isinf(new):
-        return new, 0.0
-    if abs(total_) >= abs(value):
-        return new, lost + ((total_ - new) + value)
-    return new, lost + ((value - new) + total_)
+from .values import Bools, Floats
 
 
-def compensated(values: Iterable[float]) -> tuple[float, float]:
-    """Return the running sum and the compensation lost to rounding; their sum is the result."""
-    total_, lost = 0.0, 0.0
-    for value in values:
-        total_, lost = _step(value, total_, lost)
-    return total_, lost
+def _step(value: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats]:
+    new = total + value
+    bigger = np.abs(total) >= np.abs(value)
+    rest = np.where(bigger, (total - new) + value, (value - new) + total)
+    return new, np.where(np.isinf(new), 0.0, lost + rest)
 
 
-def total(values: Floats) -> float:
-    """Return the sum of a window."""
-    total_, lost = compensated(values.tolist())
-    return total_ if math.isinf(total_) else total_ + lost
+def sums(values: Floats, real: Bools) -> Floats:
+    """Return the sums along the last axis of what is ``real``."""
+    total, lost = np.zeros(values.shape[:-1]), np.zeros(values.shape[:-1])
+    with np.errstate(all="ignore"):
+        for place in range(values.shape[-1]):
+            new, rest = _step(values[..., place], total, lost)
+            known = real[..., place]
+            total, lost = np.where(known, new, total), np.where(known, rest, lost)
+        return np.where(np.isinf(total), total, total + lost)
 
 
-def mean(values: Floats) -> float:
-    """Return the mean of a window; when the sum overflows it goes on as an incremental mean (functions.go)."""
-    numbers: list[float] = values.tolist()
-    total_, lost = numbers[0], 0.0
-    for count, value in enumerate(numbers[1:], 2):
-        new, new_lost = _step(value, total_, lost)
-        if math.isinf(new):
-            return _incremental(numbers, count, total_, lost)
-        total_, lost = new, new_lost
-    return total_ / len(numbers) + lost / len(numbers)
-
-
-def _incremental(numbers: list[float], start: int, total_: float, lost: float) -> float:
-    average, lost = total_ / (start - 1), lost / (start - 1)
-    for count in range(start, len(numbers) + 1):
-        share = (count - 1) / count
-        average, lost = _step(numbers[count - 1] / count, share * average, share * lost)
-    return average + lost
+def means(values: Floats, real: Bools) -> Floats:
+    """Return the means along the last axis; where a sum overflows it goes on as an incremental mean, as upstream."""
+    total, lost = np.zeros(values.shape[:-1]), np.zeros(values.shape[:-1])
+    incremental = np.zeros(values.shape[:-1], np.bool_)
+    count = np.zeros(values.shape[:-1])
+    with np.errstate(all="ignore"):
+        for place in range(values.shape[-1]):
+            known, value = real[..., place], values[..., place]
+            count = count + known
+            new, rest = _step(value, total, lost)
+            turning = known & ~incremental & np.isinf(new) & (count > 1)
+            before = np.maximum(count - 1, 1)
+            total, lost = np.where(turning, total / before, total), np.where(turning, lost / before, lost)
+            incremental = incremental | turning
+            share = (count - 1) / np.maximum(count, 1)
+            mean, mean_rest = _step(value / np.maximum(count, 1), share * total, share * lost)
+            total = np.where(known, np.where(incremental, mean, new), total)
+            lost = np.where(known, np.where(incremental, mean_rest, rest), lost)
+        many = np.maximum(count, 1)
+        return np.where(incremental, total + lost, total / many + lost / many)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from .frames import FAR
 from .rolling import TOLERANCE, difference, prefixed
 from .values import Bools, Floats, Ints
-from .windows import Windows, by_gathering
+from .windows import Windows, by_cells
 
 _EPSILON = 2.3e-16
+#: Slopes compare to 1e-9; upstream's own sums are not exact beyond that.
+_ALLOWED = 100 * TOLERANCE
 
 
 def linear(windows: Windows, ahead: Floats | None) -> tuple[Floats, Bools]:
@@ -16,57 +19,62 @@ def linear(windows: Windows, ahead: Floats | None) -> tuple[Floats, Bools]:
 
     Prometheus, functions.go linearRegression: a constant window has slope 0 exactly (NaN when infinite).
     """
+    shape = (len(windows.frame.values), windows.lo.shape[1])
+    if not windows.frame.values.size:
+        return np.zeros(shape), np.zeros(shape, np.bool_)
     slope, at_evaluation = _fit(windows)
-    ok = np.broadcast_to(windows.count >= 2, slope.shape)
+    ok = np.broadcast_to(windows.count >= 2, shape)
     if ahead is None:
         return slope, ok
     with np.errstate(all="ignore"):
         return slope * ahead + at_evaluation, ok
 
 
-def _fit(windows: Windows) -> tuple[Floats, Floats]:
-    """Return slope and value at the evaluation time."""
+def _centred_times(windows: Windows) -> tuple[Floats, Floats, Bools]:
+    """Return seconds from each line's middle, (1, n) or (rows, n), that middle in ms, and which places are real."""
     frame = windows.frame
-    if frame.part is not None or not frame.values.size or not np.isfinite(frame.values).all():
-        return _gathered_fit(windows)
-    values, count = frame.values, np.maximum(windows.count, 1)
-    origin = int(frame.ts[0, 0])
-    shift = values[:, :1]
-    with np.errstate(all="ignore"):
-        x = ((frame.ts - origin) / 1000.0)[0]
-        x -= x.mean()
-        y = values - shift
+    lines = frame.ts if frame.part is None else frame.ts[frame.part]
+    real = lines != FAR
+    times = np.where(real, lines, lines[:, :1])
+    middle = times[:, :1] + (times - times[:, :1]).sum(axis=1, keepdims=True) / real.sum(axis=1, keepdims=True)
+    return np.where(real, (times - middle) / 1000.0, 0.0), middle, real
 
-        products = prefixed(y * x)
-        sum_x, sum_xx = (difference(windows, prefixed(line[None, :])) for line in (x, x * x))
-        sum_y, sum_xy = difference(windows, prefixed(y)), difference(windows, products)
-        covariance = sum_xy - sum_x * sum_y / count
-        variance = sum_xx - sum_x * sum_x / count
-        slope = covariance / variance
-        middle_x = sum_x / count
-        level = sum_y / count + shift
-        to_evaluation = (windows.at - origin) / 1000.0 - ((frame.ts - origin) / 1000.0)[0].mean() - middle_x
-        at_evaluation = level + slope * to_evaluation
-        error = _EPSILON * (
-            values.shape[1] * np.abs(products).max(axis=1, keepdims=True) + 4 * np.abs(sum_x * sum_y / count)
+
+def _fit(windows: Windows) -> tuple[Floats, Floats]:
+    """Return slope and value at the evaluation time, by running sums of values and times around their means.
+
+    The rounding errors of a running sum add up like a random walk; eight of its standard deviations are allowed for.
+    Cells where that is not far below the covariance are computed from their own samples.
+    """
+    values, count = windows.frame.values, np.maximum(windows.count, 1)
+    with np.errstate(all="ignore"):
+        x, middle_ms, real = _centred_times(windows)
+        finite = np.isfinite(values).all(axis=1, keepdims=True)
+        clean = values if finite.all() else np.where(np.isfinite(values), values, 0.0)
+        shift = np.where(real, clean, 0.0).sum(axis=1, keepdims=True) / real.sum(axis=1, keepdims=True)
+        # A constant series is to come out exactly; its mean would be off by a rounding.
+        shift = np.where(
+            (np.where(real, clean, clean[:, :1]) == clean[:, :1]).all(1, keepdims=True), clean[:, :1], shift
         )
-        doubtful = ~((error <= TOLERANCE * 100 * np.abs(covariance)) | (error == 0))
-    rows = np.flatnonzero((doubtful & (windows.count >= 2)).any(axis=1))
-    if len(rows):
-        piece = type(frame)(frame.ts, values[rows])
-        exact = _gathered_fit(Windows(piece, windows.lo, windows.hi, windows.ends, windows.at, windows.range_ms))
-        slope[rows], at_evaluation[rows] = exact
+        y = np.where(real, clean - shift, 0.0)
+        products = prefixed(x * y)
+        sum_x, sum_y = difference(windows, prefixed(x)), difference(windows, prefixed(y))
+        together = sum_x * sum_y / count
+        covariance = difference(windows, products) - together
+        slope = covariance / (difference(windows, prefixed(x * x)) - sum_x * sum_x / count)
+        to_evaluation = (windows.at - middle_ms) / 1000.0 - sum_x / count
+        at_evaluation = sum_y / count + shift + slope * to_evaluation
+        walk = 8 * np.sqrt(values.shape[1]) * np.abs(products).max(axis=1, keepdims=True)
+        error = _EPSILON * (walk + 4 * np.abs(together))
+        doubtful = ~(error <= _ALLOWED * np.abs(covariance)) | ~finite
+    chosen = doubtful & (windows.count >= 2)
+    if chosen.any():
+        by_cells(windows, chosen, _least_squares, (slope, at_evaluation))
     return slope, at_evaluation
 
 
-def _gathered_fit(windows: Windows) -> tuple[Floats, Floats]:
-    slope = by_gathering(windows, lambda v, real, t, columns: _least_squares(v, real, t, windows.at[columns])[0])
-    value = by_gathering(windows, lambda v, real, t, columns: _least_squares(v, real, t, windows.at[columns])[1])
-    return slope, value
-
-
 def _least_squares(values: Floats, real: Bools, times: Ints, at: Ints) -> tuple[Floats, Floats]:
-    """Return slope and value at ``at`` (steps,), both (rows, steps)."""
+    """Return slope and value at ``at`` of gathered windows, both (cells, 1)."""
     with np.errstate(all="ignore"):
         count = np.maximum(real.sum(axis=2), 1)
         start = times[..., :1]
@@ -93,7 +101,7 @@ def _least_squares(values: Floats, real: Bools, times: Ints, at: Ints) -> tuple[
 def _raw_sums(values: Floats, real: Bools, times: Ints, at: Ints) -> tuple[Floats, Floats]:
     """Return slope and value from uncentred sums, which is how upstream lets infinities and NaN through."""
     count = np.maximum(real.sum(axis=2), 1)
-    x = np.where(real, (times - at[:, None]) / 1000.0, 0.0)
+    x = np.where(real, (times - at[..., None]) / 1000.0, 0.0)
     y = np.where(real, values, 0.0)
     sum_x, sum_y, sum_xy, sum_xx = (part.sum(axis=2) for part in (x, y, np.where(real, x * y, 0.0), x * x))
     slope = (sum_xy - sum_x * sum_y / count) / (sum_xx - sum_x * sum_x / count)

@@ -6,13 +6,11 @@ bound is not far below the result, the window is summed the slow way, as Prometh
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from .neumaier import mean, total
+from . import neumaier
 from .values import Bools, Floats, Ints
-from .windows import Windows, by_gathering
+from .windows import Windows, by_cells
 
 #: Relative error allowed to a shortcut. Tests upstream compare to 1e-6; two engines should agree to 1e-9.
 TOLERANCE = 1e-11
@@ -66,8 +64,9 @@ def sums(windows: Windows, want_mean: bool) -> tuple[Floats, Bools]:
         special = _special(windows, values)
         doubtful = doubtful & (special == 0)
         result = np.where(special != 0, special, result)
-    slow = mean if want_mean else total
-    _recompute(windows, result, doubtful, slow)
+    if doubtful.any():
+        exactly = neumaier.means if want_mean else neumaier.sums
+        by_cells(windows, doubtful, lambda v, real, times, at: (exactly(v, real),), (result,))
     return result, np.broadcast_to(ok, result.shape)
 
 
@@ -78,17 +77,6 @@ def _special(windows: Windows, values: Floats) -> Floats:
     nans = difference(windows, prefixed(np.isnan(values).astype(np.float64))) > 0
     signed = np.where(rises, np.inf, np.where(falls, -np.inf, 0.0))
     return np.where(nans | (rises & falls), np.nan, signed)
-
-
-def _recompute(windows: Windows, result: Floats, doubtful: Bools, slow: Callable[[Floats], float]) -> None:
-    """Replace the doubtful cells by the slow sum over their samples."""
-    if not doubtful.any():
-        return
-    doubtful = np.broadcast_to(doubtful, result.shape)
-    own_lines = windows.frame.part is not None
-    for row, step in zip(*np.nonzero(doubtful), strict=True):
-        line = row if own_lines else 0
-        result[row, step] = slow(windows.frame.values[row, windows.lo[line, step] : windows.hi[line, step]])
 
 
 def deviations(windows: Windows, root: bool) -> tuple[Floats, Bools]:
@@ -109,31 +97,20 @@ def deviations(windows: Windows, root: bool) -> tuple[Floats, Bools]:
         error = _EPSILON * values.shape[1] * squares[:, -1:] / many
         doubtful = ok & ~((error <= TOLERANCE * result) | (squares[:, -1:] == 0))
     if doubtful.any():
-        _direct_deviations(windows, result, np.broadcast_to(doubtful, result.shape))
+        by_cells(windows, doubtful, _two_passes, (result,))
     if not finite:
         result = np.where(_special(windows, values) != 0, np.nan, result)
     result = np.where(count == 1, np.where(np.isfinite(result), 0.0, result), result)
     return np.sqrt(result) if root else result, np.broadcast_to(ok, result.shape)
 
 
-def _direct_deviations(windows: Windows, result: Floats, doubtful: Bools) -> None:
-    """Compute whole rows with a doubtful cell in two passes over their gathered windows."""
-    rows = np.flatnonzero(doubtful.any(axis=1))
-    frame = windows.frame
-    lo, hi = (windows.lo, windows.hi) if frame.part is None else (windows.lo[rows], windows.hi[rows])
-    part = None if frame.part is None else frame.part[rows]
-    piece = type(frame)(frame.ts, frame.values[rows], part)
-    direct = by_gathering(Windows(piece, lo, hi, windows.ends, windows.at, windows.range_ms), _two_passes)
-    result[rows] = np.where(doubtful[rows], direct, result[rows])
-
-
-def _two_passes(values: Floats, real: Bools, times: Ints, columns: slice) -> Floats:
+def _two_passes(values: Floats, real: Bools, times: Ints, at: Ints) -> tuple[Floats]:
     with np.errstate(all="ignore"):
         shift = values[..., :1]
         moved = np.where(real, values - shift, 0.0)
         count = np.maximum(real.sum(axis=2), 1)
         moved -= np.where(real, moved.sum(axis=2)[..., None] / count[..., None], 0.0)
-        return np.asarray((moved * moved).sum(axis=2) / count)
+        return (np.asarray((moved * moved).sum(axis=2) / count),)
 
 
 def extremes(windows: Windows, largest: bool) -> tuple[Floats, Bools]:

@@ -163,3 +163,29 @@ def by_gathering(windows: Windows, reduce: Reduce) -> Floats:
             if values.shape[2]:
                 out[piece, columns] = reduce(values, real, times, columns)
     return out
+
+
+#: Reduces cells, each (1, k) of (cells, 1, k): values, real, times in ms, evaluation times (cells, 1) ms.
+CellReduce = Callable[[Floats, Bools, Ints, Ints], tuple[Floats, ...]]
+
+
+def by_cells(windows: Windows, chosen: Bools, reduce: CellReduce, results: tuple[Floats, ...]) -> None:
+    """Replace the ``chosen`` cells of the results, all (rows, steps), by ``reduce`` of their windows copied out."""
+    rows, steps = np.nonzero(np.broadcast_to(chosen, results[0].shape))
+    frame = windows.frame
+    lines = rows if frame.part is not None else np.zeros(len(rows), np.int64)
+    lo, count = windows.lo[lines, steps], windows.count[lines, steps]
+    many = max(1, _GATHER_CELLS // max(1, int(count.max(initial=1))))
+    last = max(frame.values.shape[1] - 1, 0)
+    for start in range(0, len(rows), many):
+        piece = slice(start, start + many)
+        offsets = np.arange(int(count[piece].max(initial=0)))
+        if not len(offsets):
+            continue
+        index = np.minimum(lo[piece, None] + offsets, last)
+        real = (offsets < count[piece, None])[:, None, :]
+        values = frame.values[rows[piece, None], index][:, None, :]
+        part = 0 if frame.part is None else frame.part[rows[piece, None]]
+        times = frame.ts[part, index][:, None, :]
+        for result, cells in zip(results, reduce(values, real, times, windows.at[steps[piece], None]), strict=True):
+            result[rows[piece], steps[piece]] = cells[:, 0]
