@@ -36,7 +36,7 @@ class AlertLine:
     value: float | None = None  # now, also when resolved
     operator: str = ">"
     limit: float | None = None
-    unit: str = ""  # "bytes", "seconds", "ratio" (0 to 1), "percent" or a word
+    unit: str = ""  # of value, limit and peak, as `quantity` reads it: "bytes", "bytes/s", "ratio" (0 to 1), a word
     limit_reason: str = ""  # which threshold row gave the limit, and why
     peak: float | None = None
     state: str = ""  # more than firing or resolved: "no data", "acknowledged by ana"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from alerts.engine.units import Quantity, Unit, format_value, number
+
 _SPANS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_THOUSANDS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+_QUANTITIES = {quantity.value: quantity for quantity in Quantity}
 # Bytes that are no text, and marks that turn the direction of reading round, so that a label can lie about itself.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -18,21 +18,13 @@ _MASS_MENTION = re.compile(r"@(?=(?:here|channel|everyone|group)\b)", re.IGNOREC
 
 
 def quantity(value: float | None, unit: str = "") -> str:
-    """`value` for people: bytes in KiB and up, seconds in ms to days, ratio (0 to 1) and percent with %."""
+    """`value` for people: `unit` is a Quantity's name ("bytes", "seconds"), "/s" after it for a rate, or any word."""
     if value is None:
         return "no value"
-    if math.isnan(value) or math.isinf(value):
-        return "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf")
-    if unit == "bytes":
-        return _bytes(value)
-    if unit == "seconds":
-        return _seconds(value)
-    if unit in ("ratio", "percent"):
-        return f"{_digits(value * 100 if unit == 'ratio' else value)} %"
-    for size, letter in _THOUSANDS if abs(value) >= 1e5 else ():
-        if abs(value) >= size:
-            return f"{_digits(value / size)} {letter} {unit}".rstrip()
-    return f"{_digits(value)} {unit}".rstrip()
+    name, slash, _ = unit.partition("/s")
+    if name in _QUANTITIES:
+        return format_value(value, Unit(_QUANTITIES[name], is_rate=bool(slash)))
+    return f"{number(value)} {unit}"
 
 
 def span(seconds: float) -> str:
@@ -106,25 +98,3 @@ def safe_url(url: str) -> str:
 def join_shown(parts: Sequence[str], separator: str = " · ") -> str:
     """The parts that are not empty, joined."""
     return separator.join(part for part in parts if part)
-
-
-def _digits(value: float) -> str:
-    """Four significant digits at most, without an exponent for everyday sizes."""
-    text = f"{value:.4g}"
-    return f"{value:.0f}" if "e" in text and abs(value) < 1e15 and abs(value) >= 1 else text
-
-
-def _bytes(value: float) -> str:
-    size, unit = abs(value), 0
-    while size >= 1024 and unit < len(_BINARY) - 1:
-        size, unit = size / 1024, unit + 1
-    return f"{'-' if value < 0 else ''}{_digits(size)} {_BINARY[unit]}"
-
-
-def _seconds(value: float) -> str:
-    size = abs(value)
-    if size >= 120:
-        return f"{'-' if value < 0 else ''}{span(size)}"
-    if size >= 1 or size == 0:
-        return f"{_digits(value)} s"
-    return f"{_digits(value * 1e3)} ms" if size >= 1e-3 else f"{_digits(value * 1e6)} µs"

@@ -41,7 +41,7 @@ def test_plain_text_tells_what_how_much_since_when_and_where_to_look() -> None:
         "Critical: Disk · h1\n"
         "\n"
         "Disk · h1\n"
-        "  97 % > 90 % · default\n"
+        "  97% > 90% · default\n"
         "  since 2026-11-22 08:48 UTC, for 12 min\n"
         "  Disk is <b>full</b>\n"
         "  env=prod\n"
@@ -55,7 +55,7 @@ def test_plain_text_tells_what_how_much_since_when_and_where_to_look() -> None:
 
 def test_plain_text_of_a_resolve_tells_from_when_to_when() -> None:
     text = plain_text(message(line(ends_at=AT - timedelta(minutes=2), value=0.5, peak=0.99)))
-    assert "now 50 %, limit 90 %, peak 99 %" in text
+    assert "now 50%, limit 90%, peak 99%" in text
     assert "from 2026-11-22 08:48 UTC to 2026-11-22 08:58 UTC, lasted 10 min" in text
 
 
