@@ -6,7 +6,7 @@ from .head import SlotReader, shared_select
 from .house import HouseReport, ensure_partitions, keep_house
 from .keys import BadKey, sample_key
 from .merge import Merged, merge
-from .pivot import pivot
+from .pivot import pivot, pivot_before
 from .read import label_names, label_values, metric_names, select, series
 from .records import Receipt, Scrape, StoreError
 from .retention import Dropped, Purged, drop_before, purge_keys, retain
@@ -38,6 +38,7 @@ __all__ = [
     "merge",
     "metric_names",
     "pivot",
+    "pivot_before",
     "purge_keys",
     "retain",
     "sample_key",

@@ -34,8 +34,8 @@ class Seat:
     """Where a source's samples go: its id and the layout of its last row.
 
     ``ids``: key id of each slot. ``present``: slots with a value in the last row. ``keys``, ``slots``: the texts of
-    the last scrape and their slots, so that an unchanged scrape costs one comparison of lists. ``noted_ms``: until
-    when the database knows that the layout is in use.
+    the last scrape and their slots (None: in order, and all of them), so that an unchanged scrape costs one comparison
+    of lists. ``noted_ms``: until when the database knows that the layout is in use.
     """
 
     source_id: int

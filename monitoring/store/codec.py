@@ -24,6 +24,8 @@ _TIMES = ChunkConfig(compression_level=4)
 CONST, PACKED, HOLED_CONST, HOLED_PACKED, CONST_INT, CONST_BYTE = range(6)
 CRC_FLAG = 0x80
 REGULAR, IRREGULAR = 0, 1
+REGULAR_TIMES = np.dtype([("tag", "u1"), ("start", "<i8"), ("step", "<i8"), ("count", "<i4")])
+REGULAR_BYTES = REGULAR_TIMES.itemsize
 _INT_LIMIT = 2**31
 
 Packed = bytes | memoryview

@@ -149,9 +149,7 @@ def load_layouts(layout_ids: set[int]) -> dict[int, Ids]:
     return {layout_id: np.frombuffer(bytes(keys), "<i4") for layout_id, keys in rows}
 
 
-def packed_rows(
-    source_id: int, window: int, ids: Ids, ts: Ints, values: Floats, fill: float
-) -> Iterable[bytes]:
+def packed_rows(source_id: int, window: int, ids: Ids, ts: Ints, values: Floats, fill: float) -> Iterable[bytes]:
     """Yield the rows of one source and window for a compressed tier: the times first, then each series."""
     crc = needs_crc()
     yield CHUNK.pack((source_id, TIMES_KEY, window), pack_times(ts, crc))

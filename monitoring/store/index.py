@@ -191,10 +191,17 @@ _DELTAS = {
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far the tiers reach: samples may be compacted below ``floor_ms``, windows below ``day_to`` are merged."""
+    """How far the tiers reach, and the snapshot in which they were asked.
+
+    Samples may be compacted below ``floor_ms``, windows below ``day_to`` are merged. ``cursor``: every transaction
+    before this one had ended. ``own``: our own transaction, if it has written anything.
+    """
 
     floor_ms: int = 0
     day_to: int = 0
+    generation: int | None = None
+    cursor: str = "0"
+    own: str = ""
 
 
 def current() -> tuple[Index, Bounds]:
@@ -202,7 +209,7 @@ def current() -> tuple[Index, Bounds]:
     with INDEX_LOCK:
         cursor, own, state, has_news = wire.execute(_PROBE, {"since": _shared.cursor})[0]
         floor_ms, day_to, generation = map(int, state[1:-1].split(",")) if state else (0, 0, None)
-        bounds = Bounds(floor_ms, day_to)
+        bounds = Bounds(floor_ms, day_to, generation, cursor, own)
         if generation is None or generation != _shared.generation:
             _shared.index, _shared.cursor, _shared.generation = Index(), "0", generation
             has_news = True

@@ -19,7 +19,7 @@ MAX_LABELS = 128
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
 _STRING = r'"((?:[^"\\]|\\.)*)"'
-_PAIR = re.compile(rf'\s*(?:([a-zA-Z_][a-zA-Z0-9_]*)|{_STRING})\s*=\s*{_STRING}\s*(,?)', re.DOTALL)
+_PAIR = re.compile(rf"\s*(?:([a-zA-Z_][a-zA-Z0-9_]*)|{_STRING})\s*=\s*{_STRING}\s*(,?)", re.DOTALL)
 _QUOTED_NAME = re.compile(rf"\s*{_STRING}\s*(,?)\s*(?!=)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _UNESCAPED = {"n": "\n", "\\": "\\", '"': '"'}

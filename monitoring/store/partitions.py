@@ -78,9 +78,7 @@ def attach(partition: Partition, fillfactor: int = 90) -> None:
     """Index the table of a partition and make it part of its tier; statistics follow for the planner."""
     index = "unique index" if partition.table != "store_block" else "index"
     columns = _INDEXES[partition.table]
-    _run(
-        f"create {index} if not exists {{index}} on {{name}} ({columns}) with (fillfactor = {fillfactor})", partition
-    )
+    _run(f"create {index} if not exists {{index}} on {{name}} ({columns}) with (fillfactor = {fillfactor})", partition)
     _run("alter table {table} attach partition {name} for values from ({low}) to ({high})", partition)
 
 

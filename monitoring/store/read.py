@@ -1,4 +1,4 @@
-"""The questions to the store: samples of all tiers as one block a source, and what label sets there are.
+"""The questions to the store: samples of all tiers, and what label sets there are.
 
 Data only moves downstream: row, block, chunk, day. Each tier is read by one statement, upstream first, so that a
 sample that moves meanwhile is seen twice and never missed; doubles are dropped by time.
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from ..promql.labels import Labels
 from ..promql.matchers import Matcher
-from ..promql.values import STALE_BITS, Block, Floats, Ints
+from ..promql.values import Block, Floats, Ints
 from . import tiers, wire
+from .blocks import LabelRow, join
 from .index import Bounds, Index, Picked, current
 from .matrix import Piece, assemble
-from .records import ABSENT_BITS, WINDOW_MS
+from .records import DAY_WINDOWS, WINDOW_MS
 from .rows import NOTE_MS
 
 
@@ -27,11 +28,8 @@ def select(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Bloc
     picked = index.select(tuple(matchers))
     if not picked or end_ms < start_ms:
         return []
-    return [
-        block
-        for pick, pieces in read(index, bounds, picked, start_ms, end_ms)
-        for block in _blocks(pick, pieces, start_ms, end_ms)
-    ]
+    found = read(index, bounds, picked, start_ms, end_ms)
+    return join(_matrix(pick, pieces, start_ms, end_ms) for pick, pieces in found)
 
 
 def read(
@@ -46,40 +44,14 @@ def read(
         low, high = start_ms // WINDOW_MS, min(end_ms, bounds.floor_ms) // WINDOW_MS
         tiers.read_chunks(found, "store_chunk", max(low, bounds.day_to), high)
         if low < bounds.day_to:
-            tiers.read_chunks(found, "store_day", low // 12 * 12, min(high, bounds.day_to))
+            tiers.read_chunks(found, "store_day", low // DAY_WINDOWS * DAY_WINDOWS, min(high, bounds.day_to))
     return [(pick, found.pieces[pick.source_id]) for pick in picked if found.pieces[pick.source_id]]
 
 
-def _blocks(pick: Picked, pieces: list[Piece], start_ms: int, end_ms: int) -> list[Block]:
+def _matrix(pick: Picked, pieces: list[Piece], start_ms: int, end_ms: int) -> tuple[LabelRow, Ints, Floats]:
     ts, values = assemble(pieces, len(pick.labels), pick.fill)
     inside = slice(int(np.searchsorted(ts, start_ms)), int(np.searchsorted(ts, end_ms, side="right")))
-    return tidy(pick.labels, ts[inside], values[:, inside])
-
-
-def tidy(labels: tuple[Labels, ...], ts: Ints, values: Floats) -> list[Block]:
-    """Return blocks without series that have no sample, and without the store's own mark for absence."""
-    if not len(ts):
-        return []
-    bits = np.ascontiguousarray(values).view(np.uint64)
-    values = bits.view(np.float64)
-    doubtful = np.flatnonzero((bits[:, 0] == STALE_BITS) | (bits[:, 0] == ABSENT_BITS))
-    is_empty = np.zeros(len(labels), bool)
-    is_empty[doubtful] = ((bits[doubtful] == STALE_BITS) | (bits[doubtful] == ABSENT_BITS)).all(axis=1)
-    is_absent = bits == ABSENT_BITS
-    is_sparse = is_absent.any(axis=1)
-    dense = np.flatnonzero(~is_empty & ~is_sparse)
-    blocks = []
-    if len(dense) == len(labels):
-        return [Block(labels, ts, values)]
-    if len(dense):
-        blocks.append(Block(tuple([labels[line] for line in dense]), ts, values[dense]))
-    patterns: dict[bytes, list[int]] = {}
-    for line in np.flatnonzero(is_sparse & ~is_empty).tolist():
-        patterns.setdefault(is_absent[line].tobytes(), []).append(line)
-    for lines in patterns.values():
-        there = ~is_absent[lines[0]]
-        blocks.append(Block(tuple([labels[line] for line in lines]), ts[there], values[lines][:, there]))
-    return blocks
+    return pick.labels, ts[inside], values[:, inside]
 
 
 def series(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:

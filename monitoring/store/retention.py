@@ -183,5 +183,3 @@ def forget_restored_ids() -> int:
             " and created > coalesce(pg_current_xact_id_if_assigned(), '0')"
         )
     return changed
-
-

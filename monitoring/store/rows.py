@@ -41,7 +41,6 @@ class _Plan:
     seat: Seat
     layout_hash: bytes
     values: Floats
-    slots: NDArray[np.intp]
 
 
 def append(scrapes: Sequence[Scrape], *, now_ms: int) -> Receipt:
@@ -65,9 +64,7 @@ def append(scrapes: Sequence[Scrape], *, now_ms: int) -> Receipt:
     return receipt
 
 
-def _accept(
-    scrapes: Sequence[Scrape], floor_ms: int, now_ms: int, receipt: Receipt
-) -> list[tuple[Scrape, SourceKey]]:
+def _accept(scrapes: Sequence[Scrape], floor_ms: int, now_ms: int, receipt: Receipt) -> list[tuple[Scrape, SourceKey]]:
     """Refuse what no layout can help: wrong shapes, times out of bounds, the same time twice."""
     accepted, seen = [], set()
     for scrape in scrapes:
@@ -80,8 +77,7 @@ def _accept(
             receipt.drop(problem[0], len(scrape.keys), scrape.source, problem[1])
             continue
         seen.add((source, scrape.at_ms))
-        # A copy: callers may go on writing into their list, and an unchanged scrape is told by comparing texts.
-        accepted.append((replace(scrape, keys=tuple(scrape.keys)), source))
+        accepted.append((scrape, source))
     return accepted
 
 
@@ -104,7 +100,7 @@ def _new_texts(accepted: list[tuple[Scrape, SourceKey]], learnt: Learnt) -> list
     return [
         key
         for scrape, source in accepted
-        if learnt.seat(source).keys != scrape.keys
+        if learnt.seat(source).keys != tuple(scrape.keys)
         for key in scrape.keys
         if key not in known
     ]
@@ -113,9 +109,11 @@ def _new_texts(accepted: list[tuple[Scrape, SourceKey]], learnt: Learnt) -> list
 def _plan_all(accepted: list[tuple[Scrape, SourceKey]], learnt: Learnt, receipt: Receipt) -> list[_Plan]:
     plans = []
     for scrape, source in sorted(accepted, key=lambda pair: pair[0].at_ms):
+        seat = learnt.seat(source)
         plan = _plan(scrape, source, learnt, receipt)
         if plan:
-            learnt.seats[source] = plan.seat
+            if plan.seat is not seat:
+                learnt.seats[source] = plan.seat
             plans.append(plan)
     return plans
 
@@ -126,8 +124,10 @@ def _plan(scrape: Scrape, source: SourceKey, learnt: Learnt, receipt: Receipt) -
     values = np.ascontiguousarray(scrape.values, np.float64)
     window = scrape.at_ms // WINDOW_MS
     turned = seat.window not in (-1, window) and not scrape.is_partial and seat.present is not None
-    if seat.keys is not None and seat.slots is not None and not turned and seat.keys == scrape.keys:
-        return _Plan(scrape, source, replace(seat, window=window), b"", values, seat.slots)
+    # A copy: callers may go on writing into their list, and an unchanged scrape is told by comparing texts.
+    keys = tuple(scrape.keys)
+    if seat.keys is not None and seat.window == window and seat.keys == keys:
+        return _Plan(scrape, source, seat, b"", values)
     ids, kept = _readable(scrape, learnt, receipt)
     values = values if kept is None else values[kept]
     layout = _renewed(seat, ids) if turned else seat.ids
@@ -141,12 +141,13 @@ def _plan(scrape: Scrape, source: SourceKey, learnt: Learnt, receipt: Receipt) -
     present = np.zeros(len(layout), bool)
     present[slots] = True
     is_same = len(layout) == len(seat.ids) and (layout is seat.ids or bool((layout == seat.ids).all()))
+    is_plain = len(slots) == len(layout) and bool((slots == np.arange(len(slots))).all())
     seat = replace(
         seat, layout_id=seat.layout_id if is_same else 0, ids=layout, window=window, present=present,
-        keys=scrape.keys if kept is None else None, slots=slots,
+        keys=keys if kept is None else None, slots=None if is_plain else slots,
     )  # fmt: skip
     found = b"" if seat.layout_id else hashlib.blake2b(layout.tobytes(), digest_size=16).digest()
-    return _Plan(scrape, source, seat, found, values, slots)
+    return _Plan(scrape, source, seat, found, values)
 
 
 def _readable(scrape: Scrape, learnt: Learnt, receipt: Receipt) -> tuple[Ids, NDArray[np.intp] | None]:
@@ -204,7 +205,8 @@ def _write(plans: list[_Plan], learnt: Learnt, receipt: Receipt) -> None:
             first, last = used.get((source_id, layout_id), (at_ms, at_ms))
             used[source_id, layout_id] = min(first, at_ms), max(last, at_ms)
             noted_ms = at_ms
-        latest[plan.source] = replace(plan.seat, layout_id=layout_id, noted_ms=noted_ms)
+        if plan.seat.layout_id != layout_id or plan.seat.noted_ms != noted_ms:
+            latest[plan.source] = replace(plan.seat, layout_id=layout_id, noted_ms=noted_ms)
         rows[source_id, at_ms] = ROW.pack((source_id, at_ms, layout_id), _value_bytes(plan))
         receipt.samples += len(plan.values)
     learnt.seats.update(latest)
@@ -219,10 +221,10 @@ def _value_bytes(plan: _Plan) -> bytes:
     width = len(plan.seat.ids)
     if not len(plan.values):
         return b"" if not plan.scrape.is_partial else np.full(width, ABSENT).tobytes()
-    if len(plan.values) == width and plan.slots[0] == 0 and (np.diff(plan.slots) == 1).all():
+    if plan.seat.slots is None:
         return plan.values.tobytes()
     row = np.full(width, ABSENT if plan.scrape.is_partial else STALE)
-    row[plan.slots] = plan.values
+    row[plan.seat.slots] = plan.values
     return row.tobytes()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import wire
-from .codec import unpack_times
+from .codec import REGULAR_BYTES, REGULAR_TIMES, unpack_times
 from .index import Index, Picked
 from .matrix import Lines, Piece
 from .records import PIVOT_MS, WINDOW_MS
@@ -87,34 +89,43 @@ def read_rows(found: Found, start_ms: int, end_ms: int) -> None:
         "select r.source_id, r.at_ms, r.layout_id, substr(r.v, u.place * 8 + 1, u.size * 8)"
         " from unnest(%s::int[], %s::int[], %s::int[], %s::int[]) u (source_id, layout_id, place, size)"
         " join store_row r on r.source_id = u.source_id and r.layout_id = u.layout_id"
-        " and r.at_ms between %s and %s order by 1, 3, 2",
+        " and r.at_ms between %s and %s",
         [*found.columns(), start_ms, end_ms],
     )
-    group: tuple[int, int] | None = None
-    times: list[int] = []
-    parts: list[memoryview] = []
-    for source_id, at_ms, layout_id, part in ROW_SLICE.unpack(data):
-        if (source_id, layout_id) != group:
-            _take_rows(found, group, times, parts)
-            group, times, parts = (source_id, layout_id), [], []
-        times.append(at_ms)
-        parts.append(part)
-    _take_rows(found, group, times, parts)
-
-
-def _take_rows(found: Found, group: tuple[int, int] | None, times: list[int], parts: list[memoryview]) -> None:
-    if group is None:
+    rows = ROW_SLICE.table(data)
+    if rows is not None and rows["b0"].shape[1]:
+        values = rows["b0"].view("<f8")
+        for group, lines in _groups(rows["i0"], rows["i2"], rows["i1"]):
+            place = found.places()[group]
+            part = values[lines][:, place.inner].T
+            found.pieces[group[0]].append(Piece(rows["i1"][lines].astype(np.int64), place.lines, part, rank=ROW_RANK))
         return
+    grouped: dict[tuple[int, int], list[tuple[int, memoryview]]] = {}
+    for source_id, at_ms, layout_id, part in ROW_SLICE.unpack(data):
+        grouped.setdefault((source_id, layout_id), []).append((at_ms, part))
+    for group, samples in grouped.items():
+        found.pieces[group[0]].append(_row_piece(found, group, sorted(samples, key=lambda pair: pair[0])))
+
+
+def _row_piece(found: Found, group: tuple[int, int], samples: list[tuple[int, memoryview]]) -> Piece:
     place = found.places()[group]
-    if all(len(part) == place.count * 8 for part in parts):
-        values = np.frombuffer(b"".join(parts), "<f8").reshape(len(times), place.count)
-    else:  # a row without bytes is a source that was down
-        values = np.full((len(times), place.count), found.picked[group[0]].fill)
-        for line, part in zip(values, parts, strict=True):
-            if len(part):
-                line[:] = np.frombuffer(part, "<f8")
-    piece = Piece(np.array(times, np.int64), place.lines, values[:, place.inner].T, rank=ROW_RANK)
-    found.pieces[group[0]].append(piece)
+    values = np.full((len(samples), place.count), found.picked[group[0]].fill)
+    for line, (_, part) in zip(values, samples, strict=True):
+        if len(part):  # a row without bytes is a source that was down
+            line[:] = np.frombuffer(part, "<f8")
+    times = np.array([at_ms for at_ms, _ in samples], np.int64)
+    return Piece(times, place.lines, values[:, place.inner].T, rank=ROW_RANK)
+
+
+def _groups(
+    sources: NDArray[Any], layouts: NDArray[Any], times: NDArray[Any]
+) -> Iterator[tuple[tuple[int, int], NDArray[np.intp]]]:
+    """Yield (source, layout) and the places of its rows in order of time."""
+    order = np.lexsort((times, layouts, sources))
+    sources, layouts = sources[order], layouts[order]
+    cuts = np.flatnonzero((sources[1:] != sources[:-1]) | (layouts[1:] != layouts[:-1])) + 1
+    for start, lines in zip([0, *cuts.tolist()], np.split(order, cuts), strict=True):
+        yield (int(sources[start]), int(layouts[start])), lines
 
 
 def read_blocks(found: Found, start_ms: int, end_ms: int, skip_compacted: bool) -> None:
@@ -131,6 +142,8 @@ def read_blocks(found: Found, start_ms: int, end_ms: int, skip_compacted: bool) 
         " and b.win between %s and %s and b.first_ms between %s and %s order by b.created",
         [*found.columns(), start_ms // WINDOW_MS, end_ms // WINDOW_MS, start_ms - PIVOT_MS, end_ms],
     )
+    if _take_equal_blocks(found, data):
+        return
     places = found.places()
     known: dict[bytes, NDArray[np.int64]] = {}
     for source_id, _, layout_id, count, times, part in BLOCK_SLICE.unpack(data):
@@ -142,6 +155,24 @@ def read_blocks(found: Found, start_ms: int, end_ms: int, skip_compacted: bool) 
         if len(part):
             piece.lines, piece.values = place.lines, np.frombuffer(part, "<f8").reshape(-1, count)[place.inner]
         found.pieces[source_id].append(piece)
+
+
+def _take_equal_blocks(found: Found, data: bytes) -> bool:
+    """Join blocks of one size and with regular times, layout by layout; False when they are not like that."""
+    rows = BLOCK_SLICE.table(data)
+    if rows is None or rows["b0"].shape[1] != REGULAR_BYTES or not rows["b1"].shape[1]:
+        return False
+    count = int(rows["i3"][0])
+    heads = np.ascontiguousarray(rows["b0"]).view(REGULAR_TIMES)[:, 0]
+    if (rows["i3"] != count).any() or (heads["tag"] != 0).any():
+        return False
+    ts = heads["start"][:, None] + heads["step"][:, None] * np.arange(count)
+    values = np.ascontiguousarray(rows["b1"]).view("<f8").reshape(len(rows), -1, count)
+    for group, lines in _groups(rows["i0"], rows["i2"], rows["i1"]):
+        place = found.places()[group]
+        part = values[lines][:, place.inner].transpose(1, 0, 2).reshape(len(place.inner), -1)
+        found.pieces[group[0]].append(Piece(ts[lines].ravel(), place.lines, part, rank=BLOCK_RANK))
+    return True
 
 
 def read_chunks(found: Found, table: str, low: int, high: int) -> None:

@@ -10,7 +10,9 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from django.db import connection
+from numpy.typing import NDArray
 from psycopg2.sql import Composable
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -87,6 +89,31 @@ class Fields:
         for blob in blobs:
             parts += (self._length.pack(len(blob)), blob)
         return b"".join(parts)
+
+    def table(self, data: bytes) -> NDArray[Any] | None:
+        """Return the rows as a structured array (i0, i1, … and b0, b1, … as bytes), or None unless all are alike.
+
+        A row's size follows from its length fields. If those are the same in every row of the first one's size, the
+        rows really have that size; rows of equal sizes are ten times cheaper to read this way.
+        """
+        if not data:
+            return None
+        layout: list[tuple[Any, ...]] = [("count", ">i2")]
+        lengths: dict[str, int] = {"count": self.count}
+        for place, size in enumerate(self._sizes):
+            layout += [(f"l{place}", ">i4"), (f"i{place}", f">i{size}")]
+            lengths[f"l{place}"] = size
+        position = self._head.size
+        for place in range(self.blobs):
+            size = self._length.unpack_from(data, position)[0]
+            layout += [(f"s{place}", ">i4"), (f"b{place}", "u1", (size,))]
+            lengths[f"s{place}"] = size
+            position += 4 + size
+        kind = np.dtype(layout)
+        if len(data) % kind.itemsize:
+            return None
+        rows = np.frombuffer(data, kind)
+        return rows if all((rows[name] == size).all() for name, size in lengths.items()) else None
 
     def unpack(self, data: bytes) -> Iterable[tuple[Any, ...]]:
         """Yield rows as (integers…, blobs…); a blob is a memoryview into `data`."""
