@@ -130,7 +130,7 @@ def _bare_histogram(use: _Use, text: str, facts: Facts) -> Finding:
 
 
 def _naming(use: _Use, text: str, kind: str, facts: Facts) -> Iterator[Finding]:
-    """What is unusual about the names used, which only their owner can change; a model in one hides every other model."""
+    """Yield what is unusual about a name; only its owner can change it, so it is good to know and no more."""
     for finding in lint_metric(use.name, kind, facts.model_names):
         level = Level.WARNING if finding.code == "model-in-name" else Level.INFO
         yield _at(finding.code, level, finding.message, text, use.selector.pos)
