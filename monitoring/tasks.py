@@ -131,7 +131,14 @@ class Publisher:
         stamped = [stamp(message, sent_ms, state.clock_ms) for message in messages]
         with self._app.amqp.Producer(self._connection, auto_declare=False) as producer:
             self._app.send_task(
-                INGEST_TASK, [stamped], queue=INGEST_QUEUE, producer=producer, expires=EXPIRES_SECONDS, retry=False
+                INGEST_TASK,
+                [stamped],
+                queue=INGEST_QUEUE,
+                producer=producer,
+                expires=EXPIRES_SECONDS,
+                retry=False,
+                # What workers write into their logs; Celery would repeat the start of the samples.
+                argsrepr=f"({len(stamped)} batches of {stamped[0].get('host')})" if stamped else "()",
             )
 
     def _broker_errors(self) -> tuple[type[Exception], ...]:

@@ -112,6 +112,14 @@ def test_a_batch_goes_to_the_ingest_queue_and_dies_of_age(app, broker):
     assert unpack(messages[0]).batch.host == "ana"
 
 
+def test_the_logs_of_workers_get_no_samples(app, broker):
+    publisher = tasks.Publisher(app)
+    publisher.publish_batch([one_batch(), one_batch()])
+    publisher.close()
+    headers, _ = next_task(broker)
+    assert headers["argsrepr"] == "(2 batches of ana)"
+
+
 def test_a_batch_carries_the_clock_of_the_broker(app, broker):
     publisher = tasks.Publisher(app)
     publisher.publish_batch([one_batch()])
@@ -134,6 +142,18 @@ def test_a_broker_full_of_batches_gets_no_more(app, broker):
         publisher.publish_batch([one_batch()])
     with pytest.raises(BrokerAway, match="2 messages wait"):
         publisher.publish_batch([one_batch()])
+    publisher.close()
+
+
+def test_a_broker_without_memory_is_a_broker_that_is_away(app, broker):
+    publisher = tasks.Publisher(app)
+    broker.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(BrokerAway):
+            publisher.publish_batch([one_batch()])
+    finally:
+        broker.config_set("maxmemory", "0")
+    publisher.publish_batch([one_batch()])
     publisher.close()
 
 
