@@ -1,16 +1,14 @@
-"""The Celery app: queues, the host collector, and the whole beat schedule on one screen.
-
-A tick only says "look what is due": intervals live in rows, a late tick skips, nothing waits in a queue for long.
-"""
+"""The Celery app of workers and of all that enqueues: beat's app with Django, our tasks and the host collector."""
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from typing import Any
 
 import django
-from celery import Celery, signals
+from celery import signals
 from django.apps import apps
 from django.conf import settings
 
@@ -18,53 +16,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "alphaq_portal.settings")
 if not apps.models_ready:  # started by the celery command; inside Django the app registry is filled already
     django.setup()
 
-from alphaq_portal import logs
+from alphaq_portal.schedule import app
 from monitoring import heartbeats
 from monitoring.bootstep import HostCollector
 
+__all__ = ["app"]
 
-def _tick(task: str, seconds: float, queue: str = "portal") -> dict[str, Any]:
-    """A beat entry whose message is thrown away when nobody took it before the next one."""
-    return {"task": task, "schedule": seconds, "options": {"expires": max(2 * seconds, 5), "queue": queue}}
-
-
-TICK_SECONDS = settings.ENV.tick_seconds
-BEAT_SCHEDULE = {
-    "evaluate": _tick("alerts.tasks.evaluate_due", TICK_SECONDS),
-    "flush": _tick("alerts.tasks.flush_due", TICK_SECONDS),
-    "deliver": _tick("alerts.tasks.deliver_due", TICK_SECONDS, queue="deliver"),
-    "heartbeat": _tick("alerts.tasks.beat_heartbeat", 5),
-    "watch-hosts": _tick("monitoring.tasks.watch_hosts", 15),
-    "house": _tick("monitoring.tasks.keep_house", 60),
-    "alerts-house": _tick("alerts.tasks.keep_house", 60),
-}
-
-app = Celery("alphaq_portal")
-app.conf.update(
-    broker_url=settings.ENV.redis.celery_url,
-    broker_connection_retry_on_startup=True,
-    # The defaults leave a send hanging for minutes when the broker is gone.
-    broker_transport_options={"socket_timeout": 10, "socket_connect_timeout": 5, "health_check_interval": 25},
-    result_backend=None,
-    task_ignore_result=True,
-    task_default_queue="portal",
-    task_time_limit=120,
-    task_soft_time_limit=90,
-    worker_prefetch_multiplier=1,
-    worker_hijack_root_logger=False,
-    worker_cancel_long_running_tasks_on_connection_loss=True,
-    timezone="UTC",
-    beat_schedule=BEAT_SCHEDULE,
-    beat_max_loop_interval=1,
-)
 app.steps["worker"].add(HostCollector)
 app.autodiscover_tasks(["monitoring", "alerts"])
-
-
-@signals.setup_logging.connect
-def _keep_our_logging(**_: object) -> None:
-    """Celery would replace the handlers; ours write JSON and hide secrets."""
-    logs.configure(settings.ENV.log_level, settings.ENV.log_dir)
 
 
 @signals.worker_ready.connect
@@ -72,3 +31,10 @@ def _keep_our_logging(**_: object) -> None:
 def _say_alive(sender: Any = None, **_: object) -> None:
     """A worker tells that it lives when it is ready and with each of Celery's own heartbeats (every 2 s)."""
     heartbeats.beat("worker", getattr(sender, "hostname", None) or settings.ENV.host_name, time.time())
+
+
+@signals.worker_before_create_process.connect
+def _share_memory(**_: object) -> None:
+    """Let forked processes share what is loaded: the collector would write into every page of it."""
+    gc.collect()
+    gc.freeze()

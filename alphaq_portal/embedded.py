@@ -25,12 +25,8 @@ from urllib.parse import quote
 import psutil
 import psycopg2
 import redis
-from django.conf import settings
-from django.core.cache import caches
-from django.db import connections
 
 from alphaq_portal.children import Child
-from alphaq_portal.env import Env
 
 Say = Callable[[str], None]
 # Where a root start keeps what the postgres user must reach when the project lies in a closed folder such as /root.
@@ -305,22 +301,3 @@ class Valkey:
     def url(self) -> str:
         """REDIS_URL of the running server, for child processes."""
         return f"unix://{self.socket}"
-
-
-def use(env: Env) -> None:
-    """Point the loaded settings of this process at the services that `env` names."""
-    database = settings.DATABASES["default"]
-    database.update(
-        NAME=env.database.name,
-        USER=env.database.user,
-        PASSWORD=env.database.password,
-        HOST=env.database.host,
-        PORT=env.database.port,
-    )
-    connections["default"].close()
-    connections["default"].settings_dict.update(database)
-    settings.REDIS_URL = env.redis.url
-    settings.CACHES["default"]["LOCATION"] = env.redis.url
-    for name in caches.settings:
-        with contextlib.suppress(AttributeError):  # nobody has used this cache yet
-            del caches[name]  # a client made for the old address

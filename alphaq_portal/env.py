@@ -85,6 +85,7 @@ class Env:
     log_dir: str
     retention_days: int
     web_workers: int
+    worker_processes: int
     tick_seconds: float
 
 
@@ -221,6 +222,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "log_dir": reader.text("ALPHAQ_LOG_DIR"),
         "retention_days": int(reader.number("ALPHAQ_RETENTION_DAYS", 15, 1, 3650)),
         "web_workers": int(reader.number("ALPHAQ_WEB_WORKERS", 2, 1, 64)),
+        "worker_processes": int(reader.number("ALPHAQ_WORKER_PROCESSES", 2, 1, 64)),
         "tick_seconds": reader.number("ALPHAQ_TICK_SECONDS", 1, 0.1, 60),
     }
     if reader.problems:

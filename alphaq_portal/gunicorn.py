@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +23,14 @@ accesslog = None  # RequestLogMiddleware writes the one line a request
 errorlog = "-"
 loglevel = "warning"
 control_socket_disable = True
+# Loaded once and shared by the forked processes: 40 MB less for each after the first.
+preload_app = True
+
+
+def when_ready(server: Any) -> None:
+    """Keep the garbage collector from writing into the pages that the processes share."""
+    gc.collect()
+    gc.freeze()
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -1,20 +1,15 @@
-"""Structured logs: JSON lines with ISO UTC times, one `request_processed` line a request; never local variables."""
+"""Structured logs: JSON lines with ISO UTC times; no secrets and never local variables."""
 
 from __future__ import annotations
 
 import logging
 import logging.config
 import re
-import time
-import uuid
-from collections.abc import Callable
 from typing import Any
 
 import structlog
-from django.http import HttpRequest, HttpResponse
 from structlog.typing import EventDict, WrappedLogger
 
-log = structlog.get_logger("alphaq.request")
 # Whatever is called like this never reaches a log line, wherever it is nested.
 _SECRET_NAMES = re.compile(r"(?i)(password|passwd|secret|token|authorization|cookie|api_?key|webhook|dsn|database_url)")
 # Slack's tokens and webhook addresses, and passwords inside URLs, are recognised by shape as well.
@@ -93,36 +88,3 @@ def configure(level: str, log_dir: str = "") -> None:
             },
         }
     )
-
-
-class RequestLogMiddleware:
-    """Gives each request an id and writes one `request_processed` line with its outcome."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer the request; the line is written whatever the outcome."""
-        started = time.perf_counter()
-        request_id = uuid.uuid4().hex
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        try:
-            response = self.get_response(request)
-            self._write(request, response.status_code, time.perf_counter() - started)
-            response["X-Request-ID"] = request_id
-            return response
-        finally:
-            structlog.contextvars.unbind_contextvars("request_id")
-
-    def _write(self, request: HttpRequest, status: int, duration: float) -> None:
-        match = request.resolver_match
-        user = getattr(request, "user", None)
-        log.info(
-            "request_processed",
-            method=request.method,
-            path=request.path,
-            route=match.route if match else None,
-            status=status,
-            duration=round(duration, 6),
-            user_id=getattr(user, "pk", None),
-        )

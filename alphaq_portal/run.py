@@ -5,33 +5,31 @@ Hides: order of start and stop, restart policy, log files, and how a hard kill i
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
+import hashlib
 import http.client
 import json
 import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from io import TextIOWrapper
 from logging import LogRecord
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
 
-from django.conf import settings
-from django.core.management import call_command
-from django.db import connections
-from django.db.utils import OperationalError
-
-from alphaq_portal import bootstrap, children, embedded
+from alphaq_portal import children, embedded
 from alphaq_portal import env as portal_env
 from alphaq_portal.children import Child
 
+HELP = "Run the whole portal: database, broker, web, worker and beat. Ctrl-C stops all of it."
 LOG_BYTES, LOG_FILES = 10_240_000, 10
 READY_PATIENCE_SECONDS = 60
 # A child that dies more often than this within a minute will not get better by being started again.
@@ -84,7 +82,7 @@ class PortalRun:
     """The children of one data folder, from start to stop."""
 
     def __init__(self, write: Callable[[str], object], show_logs: bool = False) -> None:
-        self.env = settings.ENV
+        self.env = portal_env.read()
         self._write = write
         self._started = time.monotonic()
         self._logs: _Logs | None = None
@@ -93,6 +91,7 @@ class PortalRun:
         self._workers: list[tuple[Callable[[], Child], Child]] = []
         self._deaths: dict[str, list[float]] = {}
         self._book = self.env.data_dir / "children.json"
+        self._prepared_file = self.env.data_dir / "prepared"
 
     def say(self, text: str) -> None:
         """Tell the person at the terminal how far we are."""
@@ -176,8 +175,12 @@ class PortalRun:
             embedded.write_secret(key_file, self.env.secret_key)
         os.environ["ALPHAQ_DATA_DIR"] = str(self.env.data_dir)
         self._start_services()
-        self._prepare_database()
-        self._start_workers()
+        if self._is_prepared():  # nothing to migrate: the workers may load while the database is looked at
+            self._start_workers()
+            self._prepare_database()
+        else:
+            self._prepare_database()
+            self._start_workers()
         self._wait_ready()
 
     def _start_services(self) -> None:
@@ -191,21 +194,28 @@ class PortalRun:
             self._add(self._services, lambda: valkey.start(self._logs))
             os.environ["REDIS_URL"] = valkey.url()
             self.say("Valkey is up")
-        embedded.use(portal_env.read())
 
     def _prepare_database(self) -> None:
-        try:
-            call_command("migrate", verbosity=0, interactive=False)
-        except OperationalError as error:
-            raise RunError(f"The database does not answer; check DATABASE_URL.\n  {str(error).strip()}") from None
-        first_admin = bootstrap.prepare(self.env.data_dir, datetime.now(UTC))
-        connections.close_all()
+        """Migrate and fill in another process: a supervisor that never loads Django stays small."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", "prepare"],
+            cwd=portal_env.BASE_DIR,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RunError(done.stderr.strip().removeprefix("CommandError: ") or done.stdout.strip())
+        for line in done.stdout.splitlines():
+            self._write(line)
+        self._prepared_file.write_text(_migrations())
         self.say("the database is ready")
-        if first_admin:
-            self._write("")
-            self._write(f"  Sign in as {first_admin.name} with the password {first_admin.password}")
-            self._write(f"  (shown once; kept in {first_admin.password_file})")
-            self._write("")
+
+    def _is_prepared(self) -> bool:
+        """Whether this very set of migrations was applied to the embedded database by an earlier start."""
+        with contextlib.suppress(OSError):
+            return self.env.database.embedded and self._prepared_file.read_text() == _migrations()
+        return False
 
     def _start_workers(self) -> None:
         metrics_dir = self.env.run_dir / "metrics"
@@ -214,19 +224,20 @@ class PortalRun:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)
         os.environ.setdefault("C_FORCE_ROOT", "1")  # as root Celery refuses pickle, which we do not use
         python = [sys.executable, "-m"]
-        celery = [*python, "celery", "-A", "alphaq_portal"]
+        queues, processes = "portal,deliver,ingest", str(self.env.worker_processes)
+        celery = [*python, "celery", "-A"]
+        worker = [*celery, "alphaq_portal", "worker", "-Q", queues, "-c", processes, "-n", "worker@%h", "-l", "INFO"]
         schedule = str(self.env.run_dir / "beat")
-        for name, argv, grace in (
-            ("web", [*python, "gunicorn", "-c", "python:alphaq_portal.gunicorn", "alphaq_portal.wsgi"], 15),
-            ("worker", [*celery, "worker", "-Q", "portal,deliver,ingest", "-c", "3", "-n", "worker@%h", "-l", "INFO",
-                        "--without-gossip", "--without-mingle"], 20),
-            ("beat", [*celery, "beat", "-s", schedule, "--pidfile=", "-l", "WARNING"], 10),
-        ):  # fmt: skip
-            self._add(self._workers, self._maker(name, argv, grace))
+        beat = [*celery, "alphaq_portal.schedule", "beat", "-s", schedule, "--pidfile=", "-l", "WARNING"]
+        web = [*python, "gunicorn", "-c", "python:alphaq_portal.gunicorn", "alphaq_portal.wsgi"]
+        self._add(self._workers, self._maker("web", web, 15))
+        self._add(self._workers, self._maker("worker", [*worker, "--without-gossip", "--without-mingle"], 20))
+        # Named for Django, Celery would load it; beat needs none of it.
+        self._add(self._workers, self._maker("beat", beat, 10, DJANGO_SETTINGS_MODULE=""))
         children.remember(self._book, [child for _, child in self._services + self._workers])
 
-    def _maker(self, name: str, argv: list[str], grace: float) -> Callable[[], Child]:
-        return lambda: Child(name, argv, grace_seconds=grace, say=self._logs, cwd=portal_env.BASE_DIR)
+    def _maker(self, name: str, argv: list[str], grace: float, **env: str) -> Callable[[], Child]:
+        return lambda: Child(name, argv, grace_seconds=grace, say=self._logs, cwd=portal_env.BASE_DIR, env=env)
 
     @staticmethod
     def _add(place: list[tuple[Callable[[], Child], Child]], make: Callable[[], Child]) -> None:
@@ -287,10 +298,43 @@ class PortalRun:
 
     def _stop(self) -> None:
         children.stop_all([child for _, child in self._workers])
-        connections.close_all()
         children.stop_all([child for _, child in reversed(self._services)])
         self._book.unlink(missing_ok=True)
         for name in ("redis.sock", "beat"):
             (self.env.run_dir / name).unlink(missing_ok=True)
         shutil.rmtree(self.env.run_dir / "metrics", ignore_errors=True)
         self.say("stopped")
+
+
+def _migrations() -> str:
+    """A digest of the names of all migrations, the libraries' among them by their pinned versions."""
+    ours = sorted(str(path) for path in portal_env.BASE_DIR.glob("*/migrations/[0-9]*.py"))
+    pinned = (portal_env.BASE_DIR / "requirements.txt").read_text()
+    return hashlib.sha256("\n".join([*ours, pinned]).encode()).hexdigest()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `up`."""
+    parser.add_argument("--show-logs", action="store_true", help="print every log line, not only problems")
+
+
+def main_with(show_logs: bool) -> int:
+    """Run until stopped; returns the exit status after saying what went wrong."""
+    try:
+        PortalRun(write=_print, show_logs=show_logs).until_stopped()
+    except (RunError, portal_env.EnvError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """`manage.py up` without Django."""
+    parser = argparse.ArgumentParser(prog="manage.py up", description=HELP)
+    add_arguments(parser)
+    return main_with(parser.parse_args(arguments).show_logs)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -9,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.core.cache import caches
 from django.db import connections
 
-from alphaq_portal import embedded
 from alphaq_portal import env as portal_env
 from alphaq_portal.children import stop_all
 from alphaq_portal.embedded import Postgres, Valkey, private_dir
@@ -48,4 +50,23 @@ def services() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(services: dict[str, str]) -> None:
     """Point Django at the services before the test database is made."""
-    embedded.use(portal_env.read({**os.environ, **services}))
+    use(portal_env.read({**os.environ, **services}))
+
+
+def use(env: portal_env.Env) -> None:
+    """Point the loaded settings of this process at the services that `env` names."""
+    database = settings.DATABASES["default"]
+    database.update(
+        NAME=env.database.name,
+        USER=env.database.user,
+        PASSWORD=env.database.password,
+        HOST=env.database.host,
+        PORT=env.database.port,
+    )
+    connections["default"].close()
+    connections["default"].settings_dict.update(database)
+    settings.REDIS_URL = env.redis.url
+    settings.CACHES["default"]["LOCATION"] = env.redis.url
+    for name in caches.settings:
+        with contextlib.suppress(AttributeError):  # nobody has used this cache yet
+            del caches[name]  # a client made for the old address

@@ -1,0 +1,45 @@
+"""One `request_processed` line a request, with an id that other lines of the same request carry."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+
+log = structlog.get_logger("alphaq.request")
+
+
+class RequestLogMiddleware:
+    """Gives each request an id and writes one `request_processed` line with its outcome."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request; the line is written whatever the outcome."""
+        started = time.perf_counter()
+        request_id = uuid.uuid4().hex
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            response = self.get_response(request)
+            self._write(request, response.status_code, time.perf_counter() - started)
+            response["X-Request-ID"] = request_id
+            return response
+        finally:
+            structlog.contextvars.unbind_contextvars("request_id")
+
+    def _write(self, request: HttpRequest, status: int, duration: float) -> None:
+        match = request.resolver_match
+        user = getattr(request, "user", None)
+        log.info(
+            "request_processed",
+            method=request.method,
+            path=request.path,
+            route=match.route if match else None,
+            status=status,
+            duration=round(duration, 6),
+            user_id=getattr(user, "pk", None),
+        )
