@@ -209,6 +209,11 @@ def test_a_batch_that_waits_in_the_queue_is_heard_before_anybody_is_accused(lost
     assert tasks.watch_hosts() == {"silent": 0}
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_house_is_kept_and_says_what_it_did():
+    assert tasks.keep_house()["house"]
+
+
 @pytest.mark.django_db
 def test_the_agent_collects_and_the_portal_stores_it(start, broker):
     start("manage.py", "agent")

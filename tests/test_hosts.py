@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from monitoring import hosts, metrics, store
 from monitoring.collect.batch import Batch, Message, pack, stamp
@@ -248,6 +249,33 @@ def test_taking_counts_what_it_took():
     before = count(metrics.SAMPLES)
     hosts.take([message(a=1, b=2)], AT)
     assert count(metrics.SAMPLES) == before + 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_take_the_same_new_hosts_at_once_lose_nothing():
+    errors: list[DatabaseError] = []
+    names = ["ana", "bob", "cyd"]
+
+    def work(part: int) -> None:
+        # Each worker meets the hosts in another order, as messages of a drained queue come.
+        turned = names[part % 3 :] + names[: part % 3]
+        try:
+            for step in range(part, 24, 4):
+                hosts.take([message(host, AT_MS - step * 15_000, host_up=1, load=step) for host in turned], AT)
+        except DatabaseError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    workers = [threading.Thread(target=work, args=(part,)) for part in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert errors == []
+    expected = sorted((AT_MS - step * 15_000, float(step)) for step in range(24))
+    assert stored("load") == dict.fromkeys(names, expected)
+    assert set(Host.objects.values_list("name", "last_seen")) == {(name, AT) for name in names}
 
 
 def test_one_batch_needs_few_queries(django_assert_max_num_queries):
