@@ -7,7 +7,7 @@ and slices. What has fields is a Struct.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from alerts.engine.go_time import Duration, Time
@@ -31,10 +31,11 @@ class QueryResult(tuple["Struct", ...]):
 
 @dataclass(frozen=True, slots=True)
 class Struct:
-    """A Go struct: a type name for messages, and its fields."""
+    """A Go struct: a type name for messages, its fields, and fields of ours that are not printed with it."""
 
     type_name: str
     fields: Mapping[str, object]
+    hidden: Mapping[str, object] = field(default_factory=dict, kw_only=True)
 
 
 def sample(labels: Labels | Mapping[str, str], value: float) -> Struct:
@@ -208,13 +209,30 @@ def _verb(value: object, verb: str, flags: str, precision: int | None) -> str:
         text = _int_verb(value, verb, flags, plus)
     elif isinstance(value, float):
         text = _float_verb(value, verb, plus, precision)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + " ".join(_verb(part, verb, flags, precision) for part in value) + "]"
     elif isinstance(value, str | Time | Duration):
         text = _string_verb(str(value), verb, precision)
+    elif value is not None:
+        text = _parts_verb(value, verb, flags, precision)
     if text is None:
         return f"%!{verb}({type_name(value)}={show(value, True)})" if value is not None else f"%!{verb}(<nil>)"
     return text
+
+
+def _parts_verb(value: object, verb: str, flags: str, precision: int | None) -> str | None:
+    """Return a map, struct or slice with the verb applied to each of its parts, keys included."""
+
+    def part(inner: object) -> str:
+        return _verb(inner, verb, flags, precision)
+
+    match value:
+        case Struct():
+            return "{" + " ".join(map(part, value.fields.values())) + "}"
+        case Labels() | Mapping():
+            pairs = value if isinstance(value, Labels) else sorted(value.items())
+            return "map[" + " ".join(f"{part(name)}:{part(inner)}" for name, inner in pairs) + "]"
+        case Sequence():
+            return "[" + " ".join(map(part, value)) + "]"
+    return None
 
 
 def _int_verb(value: int, verb: str, flags: str, plus: str) -> str | None:

@@ -29,9 +29,7 @@ _PROMETHEUS_HEAD = (
     "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}"
 )
 _VARIABLES = ("$", "$labels", "$externalLabels", "$externalURL", "$value", "$threshold", "$severity")
-_DATA_TYPE = (
-    "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }"
-)
+_DATA_TYPE = "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value float64 }"
 
 Query = Callable[[str], Sequence[tuple[Labels | Mapping[str, str], float]]]
 
@@ -88,9 +86,8 @@ class Template:
                 "ExternalLabels": around.external_labels,
                 "ExternalURL": around.external_url,
                 "Value": context.value,
-                "Threshold": context.threshold,
-                "Severity": context.severity,
             },
+            hidden={"Threshold": context.threshold, "Severity": context.severity},
         )
         presets = (context.labels, around.external_labels, around.external_url)
         mine = (*presets, context.value, context.threshold, context.severity)

@@ -140,7 +140,9 @@ def signed_duration(text: str) -> float:
     try:
         return sign * parse_duration(text.removeprefix("-"))
     except ValueError as error:
-        raise FunctionError(str(error)) from error
+        # The words of prometheus/common 0.39, model/time.go, which people search for.
+        words = "empty duration string" if not text else f'not a valid duration string: "{text}"'
+        raise FunctionError("duration out of range" if "out of range" in str(error) else words) from error
 
 
 def _split_host_port(address: str) -> tuple[str, str] | None:
@@ -239,9 +241,14 @@ def _first(result: QueryResult) -> Struct:
     return result[0]
 
 
-def _label(name: str, element: Struct) -> str:
-    labels: Any = element.fields["Labels"]
-    return str(labels.get(name, ""))
+def _fields(element: Struct | None) -> Mapping[str, Any]:
+    if element is None:
+        raise FunctionError("runtime error: invalid memory address or nil pointer dereference")
+    return element.fields
+
+
+def _label(name: str, element: Struct | None) -> str:
+    return str(_fields(element)["Labels"].get(name, ""))
 
 
 def _sort_by_label(name: str, result: QueryResult) -> QueryResult:
@@ -262,7 +269,7 @@ _TEXT = ("string",)
 _PROMETHEUS: dict[str, Function] = {
     "first": Function(_first, ("queryResult",)),
     "label": Function(_label, ("string", "sample")),
-    "value": Function(lambda element: element.fields["Value"], ("sample",)),
+    "value": Function(lambda element: _fields(element)["Value"], ("sample",)),
     "strvalue": Function(lambda element: _label("__value__", element), ("sample",)),
     "sortByLabel": Function(_sort_by_label, ("string", "queryResult")),
     "args": Function(_args, _ANY, is_variadic=True),

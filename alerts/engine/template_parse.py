@@ -104,7 +104,7 @@ class _Parser:
             case "block":
                 return self.block(token)
             case "template":
-                return self.call(token)
+                return self.call()
             case word:
                 if not self.range_depth:
                     raise self.fail(token, f"{{{{{word}}}}} outside {{{{range}}}}")
@@ -145,11 +145,12 @@ class _Parser:
         self.close("end")
         return body
 
-    def name(self, context: str) -> str:
+    def name(self, context: str) -> tuple[int, str]:
+        """Read a template's name; returns its place and text."""
         token = self.next()
         if token.kind not in ("string", "raw"):
             raise self.unexpected(token, f"{context}: its name must be a quoted string")
-        return read_string(self.text, token)
+        return token.at, read_string(self.text, token)
 
     def inner(self, name: str, token: Token) -> None:
         """Parse the body of a defined template, which sees only $, and file it."""
@@ -164,24 +165,24 @@ class _Parser:
         self.defined[name] = body
 
     def define(self, token: Token) -> None:
-        name = self.name("define clause")
+        _, name = self.name("define clause")
         self.close("define clause")
         if name in self.defined:
             raise self.fail(token, f'multiple definition of template "{name}"')
         self.inner(name, token)
 
     def block(self, token: Token) -> Call:
-        name = self.name("block clause")
+        at, name = self.name("block clause")
         pipe = self.pipeline("block clause", "right")
         self.inner(name, token)
-        return Call(token.at, name, pipe)
+        return Call(at, name, pipe)
 
-    def call(self, token: Token) -> Call:
-        name = self.name("template clause")
+    def call(self) -> Call:
+        at, name = self.name("template clause")
         if self.peek().kind == "right":
             self.next()
-            return Call(token.at, name, None)
-        return Call(token.at, name, self.pipeline("template clause", "right"))
+            return Call(at, name, None)
+        return Call(at, name, self.pipeline("template clause", "right"))
 
     def pipeline(self, context: str, end: str) -> Pipe:
         """Parse [variables] command {| command} up to the token kind `end`."""
@@ -259,9 +260,9 @@ class _Parser:
         if node is None or not names:
             return node
         if isinstance(node, Field):
-            return Field(node.at, (*node.names, *names))
+            return Field(at, (*node.names, *names))  # Go gives it the place of the first field that follows
         if isinstance(node, Variable):
-            return Variable(node.at, node.name, (*node.names, *names))
+            return Variable(at, node.name, (*node.names, *names))
         if isinstance(node, Constant | Nil | Dot):
             raise error_at(self.text, at, f'unexpected . after term "{node}"')
         return Chain(at, node, tuple(names))

@@ -301,6 +301,8 @@ class Run:
             return None
         if isinstance(receiver, Struct) and name in receiver.fields:
             value = receiver.fields[name]
+        elif isinstance(receiver, Struct) and name in receiver.hidden:
+            value = receiver.hidden[name]
         elif isinstance(receiver, Mapping) or type_name(receiver) == "map[string]string":
             value = self.entry(receiver, name)
         else:
@@ -366,7 +368,8 @@ class Run:
             values.append(self.checked(final, kinds[-1]))
         try:
             result = function.call(*values)
-        except (FunctionError, OverflowError) as error:
+        except (FunctionError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # Go turns a panic inside a function into an error too: a template must never stop the alert (PT-6).
             self.node = node
             raise self.fail(f"error calling {name}: {error}") from error
         if isinstance(result, str) and len(result) > MAX_OUTPUT_CHARS:
@@ -381,7 +384,9 @@ class Run:
             case Dot():
                 return self.checked(dot, kind)
             case Nil():
-                if kind in ("any", "queryResult", "sample"):
+                if kind == "queryResult":
+                    return QueryResult()
+                if kind in ("any", "sample"):
                     return None
                 raise self.fail(f"cannot assign nil to {_KINDS[kind]}")
             case Field():
