@@ -155,9 +155,10 @@ def _note(newest: _Accepted, batches: Sequence[_Accepted]) -> None:
     if newest.skew_ms is not None:
         told["clock_skew_seconds"] = newest.skew_ms / 1000
     facts = [one.received.batch.facts for one in batches if one.received.batch.facts is not None]
+    row = Host.objects.filter(name=batch.host)
     if facts:
         told["facts"] = facts[-1]
-    row = Host.objects.filter(name=batch.host)
+        _compare_machines(batch.host, row.values_list("facts__machine", flat=True).first(), facts[-1].get("machine"))
     later = Greatest(F("last_seen"), Value(seen))
     if row.update(last_seen=later, **told):
         return
@@ -166,6 +167,17 @@ def _note(newest: _Accepted, batches: Sequence[_Accepted]) -> None:
     # Another worker may have been first with an older batch.
     row.update(last_seen=later, **told)
     log.info("host_appeared", host=batch.host)
+
+
+def _compare_machines(host: str, before: object, now: object) -> None:
+    """Tell when a name comes from another machine: replaced once is fine, again and again are two under one name."""
+    if before and now and before != now:
+        metrics.MACHINE_CHANGES.inc()
+        log.warning(
+            "host_is_another_machine",
+            host=host,
+            hint="if this repeats, two machines send under one name: set ALPHAQ_HOST_NAME on one of them",
+        )
 
 
 def _count(taken: Taken, accepted: Sequence[_Accepted], now_ms: int) -> None:

@@ -8,6 +8,9 @@ BATCHES = Counter("alphaq_ingest_batches_total", "Batches of hosts taken into th
 SAMPLES = Counter("alphaq_ingest_samples_total", "Samples of hosts taken into the store")
 REFUSED = Counter("alphaq_ingest_refused_batches_total", "Batches of hosts refused at the door", ["reason"])
 DROPPED = Counter("alphaq_ingest_dropped_samples_total", "Samples of hosts that the store would not take", ["reason"])
+MACHINE_CHANGES = Counter(
+    "alphaq_host_machine_changes_total", "Times a host's name came from another machine than before"
+)
 # From a queue that is drained at once to one in which a host's whole buffer has waited.
 DELAY = Histogram(
     "alphaq_ingest_delay_seconds",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -47,7 +48,8 @@ def app(services) -> Celery:
 
 
 def app_of(url: str) -> Celery:
-    return Celery("sender", broker=url, set_as_current=False, broker_transport_options={"socket_connect_timeout": 2})
+    options = {"socket_connect_timeout": 2, "socket_timeout": 2}
+    return Celery("sender", broker=url, set_as_current=False, broker_transport_options=options)
 
 
 def one_batch(host: str = "ana", at_ms: int = AT_MS) -> Message:
@@ -134,6 +136,13 @@ def test_a_broker_that_is_not_there_is_said_so(tmp_path):
     publisher = tasks.Publisher(app_of(f"redis+socket://{tmp_path}/nothing.sock"))
     with pytest.raises(BrokerAway):
         publisher.publish_batch([one_batch()])
+
+
+def test_a_broker_that_never_answers_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        publisher = tasks.Publisher(app_of(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))
+        with pytest.raises(BrokerAway):
+            publisher.publish_batch([one_batch()])
 
 
 def test_a_broker_full_of_batches_gets_no_more(app, broker):
@@ -240,15 +249,15 @@ def test_the_agent_ends_when_told(start, broker):
 
 
 def test_the_agent_bridges_a_broker_that_is_not_there_yet(services, tmp_path, start):
-    socket = tmp_path / "late.sock"
-    agent = start("manage.py", "agent", REDIS_URL=f"unix://{socket}")
+    late = tmp_path / "late.sock"
+    agent = start("manage.py", "agent", REDIS_URL=f"unix://{late}")
     for line in agent.stderr:
         if b"broker_away" in line:
             break
     else:
         pytest.fail("the agent did not say that the broker is away")
     # The late broker is a second name of the real one.
-    socket.symlink_to(services["REDIS_URL"].removeprefix("unix://"))
+    late.symlink_to(services["REDIS_URL"].removeprefix("unix://"))
     with redis.Redis.from_url(services["REDIS_URL"], socket_timeout=WAIT_SECONDS + 5) as client:
         client.delete(tasks.INGEST_QUEUE)
         first = next_task(client)[1]

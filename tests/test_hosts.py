@@ -241,6 +241,15 @@ def test_a_host_that_comes_back_is_up_again():
     assert hosts.mark_silent(back) == []
 
 
+@pytest.mark.parametrize(("second", "changes"), [("a1", 0), ("b2", 1), (None, 0)])
+def test_a_name_that_comes_from_another_machine_is_noticed(second, changes, caplog):
+    before = count(metrics.MACHINE_CHANGES)
+    hosts.take([message(facts={"machine": "a1"})], AT)
+    hosts.take([message(at_ms=AT_MS + 15_000, facts={"machine": second})], AT)
+    assert count(metrics.MACHINE_CHANGES) == before + changes
+    assert caplog.text.count("host_is_another_machine") == changes
+
+
 def test_nothing_in_nothing_out():
     assert hosts.take([], AT) == hosts.Taken()
 

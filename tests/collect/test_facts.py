@@ -9,7 +9,7 @@ import sys
 import psutil
 import pytest
 
-from monitoring.collect.facts import cpu_name, read_facts
+from monitoring.collect.facts import cpu_name, machine_of, read_facts
 from monitoring.collect.single import SinglePlace
 
 
@@ -20,6 +20,17 @@ def test_facts_are_json_and_name_the_machine():
     assert facts["os"]
     assert facts["kernel"]
     assert facts["python"].startswith(f"{sys.version_info.major}.")
+
+
+def test_a_machine_is_named_without_giving_its_id_away():
+    name = machine_of("0123456789abcdef0123456789abcdef\n")
+    assert name == machine_of("0123456789abcdef0123456789abcdef")
+    assert name != machine_of("0123456789abcdef0123456789abcdee")
+    assert "0123456789" not in name
+
+
+def test_a_machine_without_an_id_has_no_name():
+    assert machine_of("") is None
 
 
 def test_facts_of_the_gpus_stand_beside_the_others():
