@@ -46,7 +46,12 @@
       const answer = await fetch(`${bar.dataset.pulse}?want=${[...names].join(",")}`, {
         headers: { Accept: "application/json" }, credentials: "same-origin",
       });
-      if (answer.status === 401) { window.location.reload(); return; }
+      // A reload leads to the sign-in page; a form may hold what somebody has typed, and stays.
+      document.documentElement.toggleAttribute("data-aq-signed-out", answer.status === 401);
+      if (answer.status === 401) {
+        if (!document.querySelector("#content form")) window.location.reload();
+        return;
+      }
       if (!answer.ok) throw new Error(String(answer.status));
       const body = await answer.json();
       for (const [name, html] of Object.entries(body.fragments)) place(name, html);

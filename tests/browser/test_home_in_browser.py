@@ -10,6 +10,34 @@ from django.utils import timezone
 from alphaq_portal import bar
 from tests import build
 
+# WCAG 2.2, 1.4.3: contrast of text with what lies behind it.
+CONTRASTS = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgb = (colour, under) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = under; canvas.fillRect(0, 0, 1, 1);
+    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return canvas.getImageData(0, 0, 1, 1).data;
+  };
+  const hex = (data) => `rgb(${data[0]},${data[1]},${data[2]})`;
+  const light = (data) => [0, 1, 2].map(i => data[i] / 255)
+    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    const chain = [];
+    for (let at = element; at; at = at.parentElement) chain.unshift(getComputedStyle(at).backgroundColor);
+    return chain.reduce((under, colour) => hex(rgb(colour, under)), 'rgb(255,255,255)');
+  };
+  const found = {};
+  for (const selector of ['.aq-tile-name', '.aq-tile-value', '.aq-tile-note', '.aq-alert-name', '.aq-alert-labels',
+      '.aq-alert-value b', '.aq-alert-since', '.aq-label', '.aq-pill', '.aq-empty p', '.aq-callout p', '.aq-more']) {
+    const element = document.querySelector(selector);
+    if (!element) continue;
+    const under = behind(element);
+    const [a, b] = [light(rgb(getComputedStyle(element).color, under)), light(rgb(under, under))].sort((x, y) => y - x);
+    found[selector] = (a + 0.05) / (b + 0.05);
+  }
+  return found;
+}"""
+
 
 def test_the_pulse_brings_a_new_alert_into_the_open_page(portal: Any) -> None:
     page = portal.open("/admin/")
@@ -55,30 +83,11 @@ def test_text_is_readable_in_both_themes(portal: Any) -> None:
         assert {name: ratio for name, ratio in ratios.items() if ratio < 4.5} == {}, scheme
 
 
-# WCAG 2.2, 1.4.3: contrast of text with what lies behind it.
-CONTRASTS = """() => {
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgb = (colour, under) => {
-    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = under; canvas.fillRect(0, 0, 1, 1);
-    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return canvas.getImageData(0, 0, 1, 1).data;
-  };
-  const hex = (data) => `rgb(${data[0]},${data[1]},${data[2]})`;
-  const light = (data) => [0, 1, 2].map(i => data[i] / 255)
-    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (element) => {
-    const chain = [];
-    for (let at = element; at; at = at.parentElement) chain.unshift(getComputedStyle(at).backgroundColor);
-    return chain.reduce((under, colour) => hex(rgb(colour, under)), 'rgb(255,255,255)');
-  };
-  const found = {};
-  for (const selector of ['.aq-tile-name', '.aq-tile-value', '.aq-tile-note', '.aq-alert-name', '.aq-alert-labels',
-      '.aq-alert-value b', '.aq-alert-since', '.aq-label', '.aq-pill', '.aq-empty p', '.aq-callout p', '.aq-more']) {
-    const element = document.querySelector(selector);
-    if (!element) continue;
-    const under = behind(element);
-    const [a, b] = [light(rgb(getComputedStyle(element).color, under)), light(rgb(under, under))].sort((x, y) => y - x);
-    found[selector] = (a + 0.05) / (b + 0.05);
-  }
-  return found;
-}"""
+def test_a_form_stays_when_the_session_ends(portal: Any) -> None:
+    page = portal.open("/admin/auth/user/add/")
+    page.fill("input[name=username]", "typed")
+    portal.context.clear_cookies()
+    page.evaluate("alphaqBeat()")
+    page.wait_for_selector(".aq-signed-out")
+    assert page.input_value("input[name=username]") == "typed"
+    portal.problems = [one for one in portal.problems if "401" not in one]

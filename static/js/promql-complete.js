@@ -1,0 +1,130 @@
+// Completion in a PromQL field: metric names and functions, labels inside braces, values inside quotes.
+// Arrows choose, Tab or Enter takes, Escape closes. Names come from the address in data-names of the page.
+(function () {
+  "use strict";
+  const SHOWN = 12;
+  const WORD = /[a-zA-Z_:][a-zA-Z0-9_:]*$/;
+
+  // What stands before the caret: a word to complete, and where it stands.
+  function place(text) {
+    const quoted = /([a-zA-Z_:][a-zA-Z0-9_:]*)?\{[^{}]*?([a-zA-Z_][a-zA-Z0-9_]*)\s*(?:=~|!~|!=|=)\s*"([^"]*)$/.exec(text);
+    if (quoted) return { kind: "value", metric: quoted[1] || "", label: quoted[2], word: quoted[3] };
+    const braces = /([a-zA-Z_:][a-zA-Z0-9_:]*)?\{(?:[^{}"]|"[^"]*")*?([a-zA-Z_][a-zA-Z0-9_]*)?$/.exec(text);
+    if (braces && text.lastIndexOf("{") > text.lastIndexOf("}"))
+      return { kind: "label", metric: braces[1] || "", word: (WORD.exec(text) || [""])[0] };
+    const word = WORD.exec(text);
+    const inString = (text.replace(/\\"/g, "").split('"').length - 1) % 2 === 1;
+    return word && !inString ? { kind: "name", word: word[0] } : null;
+  }
+
+  class Completion {
+    constructor(field, url) {
+      this.field = field;
+      this.url = url;
+      this.known = new Map();
+      this.list = document.createElement("ul");
+      this.list.className = "aq-complete";
+      this.list.setAttribute("role", "listbox");
+      this.list.hidden = true;
+      field.parentElement.append(this.list);
+      field.addEventListener("input", () => this.open());
+      field.addEventListener("keydown", (event) => this.key(event));
+      field.addEventListener("blur", () => setTimeout(() => this.close(), 150));
+      this.list.addEventListener("mousedown", (event) => {
+        const item = event.target.closest("li");
+        if (item) { event.preventDefault(); this.take(Number(item.dataset.place)); }
+      });
+    }
+
+    async ask(query) {
+      const url = `${this.url}?${new URLSearchParams(query)}`;
+      if (!this.known.has(url)) {
+        this.known.set(url, fetch(url, { credentials: "same-origin", headers: { Accept: "application/json" } })
+          .then((answer) => (answer.ok ? answer.json() : {})).catch(() => { this.known.delete(url); return {}; }));
+      }
+      return this.known.get(url);
+    }
+
+    async candidates(at) {
+      if (at.kind === "value") {
+        const body = await this.ask({ metric: at.metric, label: at.label });
+        return (body.values || []).map((name) => ({ name, detail: "" }));
+      }
+      if (at.kind === "label") {
+        const body = at.metric ? await this.ask({ metric: at.metric }) : {};
+        return (body.labels || []).map((name) => ({ name, detail: "label", after: '="' }));
+      }
+      const body = await this.ask({});
+      const metrics = (body.metrics || []).map((name) => ({ name, detail: "metric" }));
+      const functions = (body.functions || []).map((one) => ({ ...one, after: "(" }));
+      return metrics.concat(functions);
+    }
+
+    async open() {
+      const turn = this.turn = (this.turn || 0) + 1;
+      const at = place(this.field.value.slice(0, this.field.selectionStart));
+      if (!at || (at.kind === "name" && at.word.length < 2)) { this.close(); return; }
+      const found = await this.candidates(at);
+      if (turn !== this.turn) return;
+      const wanted = at.word.toLowerCase();
+      const rank = (one) => { const where = one.name.toLowerCase().indexOf(wanted); return where < 0 ? -1 : where ? 1 : 0; };
+      this.items = found.filter((one) => rank(one) >= 0 && one.name !== at.word)
+        .sort((a, b) => rank(a) - rank(b) || a.name.length - b.name.length || (a.name < b.name ? -1 : 1)).slice(0, SHOWN);
+      this.at = at;
+      this.chosen = 0;
+      if (!this.items.length) { this.close(); return; }
+      this.paint();
+    }
+
+    paint() {
+      this.list.replaceChildren(...this.items.map((one, number) => {
+        const item = document.createElement("li");
+        item.setAttribute("role", "option");
+        item.setAttribute("aria-selected", String(number === this.chosen));
+        item.dataset.place = String(number);
+        const name = document.createElement("span");
+        name.className = "aq-mono";
+        name.textContent = one.name;
+        const detail = document.createElement("span");
+        detail.className = "aq-muted";
+        detail.textContent = one.help || one.detail || "";
+        item.append(name, detail);
+        return item;
+      }));
+      this.list.hidden = false;
+    }
+
+    close() { this.list.hidden = true; }
+
+    key(event) {
+      if (this.list.hidden) return;
+      if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+        const step = event.key === "ArrowDown" ? 1 : -1;
+        this.chosen = (this.chosen + step + this.items.length) % this.items.length;
+        this.paint();
+      } else if (event.key === "Tab" || event.key === "Enter") this.take(this.chosen);
+      else if (event.key === "Escape") this.close();
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    }
+
+    take(number) {
+      const one = this.items[number];
+      const caret = this.field.selectionStart;
+      const rest = this.field.value.slice(caret);
+      const after = one.after && !rest.startsWith(one.after[0]) ? one.after : "";
+      this.field.setRangeText(one.name + after, caret - this.at.word.length, caret, "end");
+      this.close();
+      this.field.focus();
+      this.field.dispatchEvent(new Event("input", { bubbles: true }));
+      this.close();
+    }
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const source = document.querySelector("[data-names]");
+    if (!source) return;
+    for (const field of document.querySelectorAll("textarea[data-aq-promql]")) new Completion(field, source.dataset.names);
+  });
+})();

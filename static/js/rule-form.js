@@ -1,0 +1,106 @@
+// The form of a rule: checks what is typed against the portal, says what each threshold row does now, draws the chart.
+// Nothing is saved by it; without it the form works and is checked when it is saved.
+(function () {
+  "use strict";
+  const PAUSE_MS = 400;
+
+  class RuleForm {
+    constructor(form, panel) {
+      this.form = form;
+      this.panel = panel;
+      this.answer = panel.querySelector("[data-aq-answer]");
+      this.figure = panel.querySelector("[data-aq-rule-chart]");
+      this.expr = form.querySelector("[name=expr]");
+      this.timer = null;
+      this.request = null;
+      form.addEventListener("input", (event) => this.later(event));
+      form.addEventListener("change", (event) => this.later(event));
+      form.addEventListener("click", (event) => this.clicked(event));
+      document.addEventListener("formset:added", () => this.later());
+      document.addEventListener("formset:removed", () => this.later());
+      if (this.expr && this.expr.value.trim()) this.check();
+      else this.answer.replaceChildren(this.hint());
+    }
+
+    hint() {
+      const text = document.createElement("p");
+      text.className = "aq-muted";
+      text.textContent = "Type a question in PromQL, such as cpu_usage_percent. What it finds now is shown here.";
+      return text;
+    }
+
+    clicked(event) {
+      const fix = event.target.closest("[data-aq-fix]");
+      if (!fix || !this.expr) return;
+      this.expr.value = fix.dataset.aqFix;
+      this.expr.focus();
+      this.later();
+    }
+
+    later() {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.check(), PAUSE_MS);
+    }
+
+    async check() {
+      if (!this.expr || !this.expr.value.trim()) { this.answer.replaceChildren(this.hint()); this.clearRows(); return; }
+      if (this.request) this.request.abort();
+      const request = this.request = new AbortController();
+      this.panel.dataset.state = "checking";
+      try {
+        const found = await this.ask(this.panel.dataset.check, request);
+        if (!found.ok) throw new Error(found.status === 403 ? "Sign in again to check." : `The portal answered ${found.status}.`);
+        const body = await found.json();
+        this.answer.innerHTML = body.html;  // drawn and escaped by the portal's own template
+        this.showRows(body.rows);
+        this.panel.dataset.state = body.ok ? "ok" : "problem";
+        if (body.ok) await this.draw(request);
+        else this.figure.hidden = true;
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        this.panel.dataset.state = "offline";
+        const text = this.hint();
+        text.textContent = `Cannot be checked now: ${error.message} What you typed is kept.`;
+        this.answer.replaceChildren(text);
+      }
+    }
+
+    ask(url, request) {
+      return fetch(url, {
+        method: "POST", body: new FormData(this.form), credentials: "same-origin", signal: request.signal,
+        headers: { Accept: "application/json" },
+      });
+    }
+
+    async draw(request) {
+      const answer = await this.ask(this.panel.dataset.chart, request);
+      const body = await answer.json();
+      this.figure.hidden = !answer.ok;
+      if (!answer.ok || !window.alphaqChart) return;
+      this.figure.removeAttribute("data-state");
+      window.alphaqChart(this.figure, {
+        data: body.data, unit: body.unit, thresholds: body.thresholds, empty: "No samples in the last hour.", height: 210,
+      });
+    }
+
+    clearRows() { for (const cell of this.form.querySelectorAll("[data-aq-row-now]")) cell.textContent = ""; }
+
+    showRows(rows) {
+      this.clearRows();
+      for (const [place, told] of Object.entries(rows)) {
+        const field = this.form.querySelector(`[name="${CSS.escape(place)}-value"]`);
+        const row = field && field.closest("tr");
+        const cell = row && row.querySelector("[data-aq-row-now]");
+        if (!cell) continue;
+        cell.textContent = told.words;
+        cell.dataset.tone = told.tone;
+      }
+    }
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const panel = document.getElementById("aq-rule-check");
+    const form = document.getElementById("rule_form");
+    if (panel && form) window.alphaqRuleForm = new RuleForm(form, panel);
+  });
+})();
