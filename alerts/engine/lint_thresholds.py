@@ -7,7 +7,7 @@ from itertools import combinations
 from alerts.engine.findings import Facts, Finding, Level, RuleDraft
 from alerts.engine.sentence import SEVERITIES, severity_rank
 from alerts.engine.threshold_explain import conflicts, describe_limit, unreachable
-from alerts.engine.thresholds import NO_ROW, Operator, Threshold, resolve
+from alerts.engine.thresholds import NO_ROW, Operator, Threshold, matching_positions, resolve
 from alerts.engine.units import Quantity, Unit, format_value, unit_of
 from monitoring.promql import Labels, Query, parse, split_condition
 
@@ -26,8 +26,9 @@ def lint_thresholds(rule: RuleDraft, query: Query, facts: Facts, at: datetime) -
     rows = [row for row in rule.thresholds if row.counts_at(at)]
     unit = unit_of(query)
     found = [_row("unreachable", entry.threshold, entry.reason, Level.WARNING) for entry in unreachable(rows)]
-    for row in rows:
-        found += _lint_row(row, unit, facts)
+    matched = matching_positions(rows, facts.series or ())
+    for row, positions in zip(rows, matched, strict=True):
+        found += _lint_row(row, unit, matches_nothing=bool(facts.series) and not len(positions))
     found += _beyond(rows, facts.series or (), unit, at)
     for conflict in conflicts(rows, facts.series or (), at):
         text = f"row {conflict.winner.id} counts for {conflict.example} only because it is newer: give one a priority"
@@ -43,11 +44,11 @@ def _row(code: str, row: Threshold, message: str, level: Level) -> Finding:
     return Finding(code, level, message, f"thresholds.{row.id}")
 
 
-def _lint_row(row: Threshold, unit: Unit, facts: Facts) -> Iterator[Finding]:
+def _lint_row(row: Threshold, unit: Unit, matches_nothing: bool) -> Iterator[Finding]:
     if row.matchers and not row.reason.strip():
         text = "an override needs a reason: who reads it in a year must know why"
         yield _row("missing-reason", row, text, Level.WARNING)
-    if row.matchers and facts.series and not any(row.matches(series) for series in facts.series):
+    if row.matchers and matches_nothing:
         yield _row("matches-nothing", row, "the selector matches none of the rule's series now", Level.WARNING)
     yield from _out_of_range(f"thresholds.{row.id}", row.operator, row.value, unit)
 
@@ -68,10 +69,10 @@ def _out_of_range(field: str, operator: str, value: float, unit: Unit) -> Iterat
 
 def _beyond(rows: Sequence[Threshold], series: Sequence[Labels], unit: Unit, at: datetime) -> Iterator[Finding]:
     """Find milder rows whose limit is passed only after that of a worse one: they never speak first."""
-    told: set[tuple[int, int]] = set()
+    told: set[tuple[Threshold, Threshold]] = set()
     for mild, worse, where in (*_same_selector(rows), *_on_series(rows, series, at)):
-        if (mild.id, worse.id) not in told and _is_beyond(mild, worse):
-            told.add((mild.id, worse.id))
+        if (mild, worse) not in told and _is_beyond(mild, worse):
+            told.add((mild, worse))
             text = f"{mild.severity} {describe_limit(mild, unit)} lies beyond {worse.severity} "
             text += f"{describe_limit(worse, unit)}{where}: it never speaks first"
             yield _row("beyond", mild, text, Level.WARNING)

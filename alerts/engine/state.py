@@ -98,12 +98,18 @@ class _Step:
         values = active.values.tolist() if isinstance(active.values, np.ndarray) else active.values
         annotations: Iterable[Annotations | None] = repeat(None) if active.annotations is None else active.annotations
         states, known, at = self.states, self.previous.get, self.at
-        firing, renew = State.FIRING, tuple.__new__
+        firing, pending, renew = State.FIRING, State.PENDING, tuple.__new__
         for labels, value, terms, notes in zip(
             active.identities, values, self._terms(active), annotations, strict=False
         ):
             old = known(labels)
-            if old is not None and old[1] is firing and old[4] is None and old[7] is None and old[_TERMS] == terms:
+            if (
+                old is not None
+                and (old[1] is firing or (old[1] is pending and (at - old[2]).total_seconds() < terms[0]))
+                and old[4] is None
+                and old[7] is None
+                and old[_TERMS] == terms
+            ):
                 kept = old[12] if notes is None else notes
                 states[labels] = renew(AlertState, (*old[:12], kept, value, at))
             else:

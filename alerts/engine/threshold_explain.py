@@ -1,12 +1,20 @@
 """Threshold rows in words: why one wins, which can never win, and which decide only by being newer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
-from alerts.engine.thresholds import Operator, RankKey, Threshold, rank_key, resolve
+from alerts.engine.thresholds import (
+    NO_ROW,
+    Operator,
+    RankKey,
+    Threshold,
+    matching_positions,
+    rank_key,
+    resolve,
+)
 from alerts.engine.units import PLAIN, Unit, format_value
 from monitoring.promql import Labels, Matcher
 
@@ -126,9 +134,14 @@ def unreachable(thresholds: Sequence[Threshold]) -> list[Unreachable]:
     whatever it matches and lives at least as long. What only a regex could tell is left out, so none is named wrongly.
     """
     enabled = [row for row in thresholds if row.is_enabled]
-    found = [Unreachable(row, reason) for row in enabled if (reason := _contradiction(row.matchers))]
-    contradictory = {entry.threshold.id for entry in found}
-    possible = [row for row in enabled if row.id not in contradictory]
+    found: list[Unreachable] = []
+    possible: list[Threshold] = []
+    for row in enabled:
+        reason = _contradiction(row.matchers)
+        if reason:
+            found.append(Unreachable(row, reason))
+        else:
+            possible.append(row)
     # Only a row whose matchers are among the other's, or looser, can cover it: those with exact values are looked up.
     coverers = _Coverers(possible)
     for row in possible:
@@ -150,27 +163,39 @@ def _contradiction(matchers: Sequence[Matcher]) -> str:
     return ""
 
 
+_Ranked = tuple[RankKey, Threshold]
+
+
 class _Coverers:
-    """Rows by severity and by one exact matcher, so that a row is compared with few others."""
+    """Rows by severity and by one exact matcher, so that a row is compared with few others, highest first."""
 
     def __init__(self, rows: Sequence[Threshold]) -> None:
-        self._by_matcher: dict[tuple[str, Matcher], list[Threshold]] = {}
-        self._open: dict[str, list[Threshold]] = {}
-        for row in rows:
+        self._by_matcher: dict[tuple[str, Matcher], list[_Ranked]] = {}
+        self._open: dict[str, list[_Ranked]] = {}
+        for row in sorted(rows, key=rank_key, reverse=True):
+            ranked = (rank_key(row), row)
             exact = next((matcher for matcher in row.matchers if matcher.op == "="), None)
             if exact is None:
-                self._open.setdefault(row.severity, []).append(row)
+                self._open.setdefault(row.severity, []).append(ranked)
             else:
-                self._by_matcher.setdefault((row.severity, exact), []).append(row)
+                self._by_matcher.setdefault((row.severity, exact), []).append(ranked)
 
     def of(self, row: Threshold) -> Threshold | None:
         """Return the highest row that ranks above this one and covers it."""
-        others = [*self._open.get(row.severity, ())]
-        for matcher in row.matchers:
-            others += self._by_matcher.get((row.severity, matcher), ())
-        key = rank_key(row)
-        covering = [other for other in others if rank_key(other) > key and _covers(other, row)]
-        return max(covering, key=rank_key, default=None)
+        lists = [self._open.get(row.severity, [])]
+        lists += [self._by_matcher.get((row.severity, matcher), []) for matcher in row.matchers]
+        found = [other for others in lists if (other := _first_covering(others, row)) is not None]
+        return max(found, key=rank_key, default=None)
+
+
+def _first_covering(others: Sequence[_Ranked], row: Threshold) -> Threshold | None:
+    key = rank_key(row)
+    for other_key, other in others:
+        if other_key <= key:
+            return None
+        if _covers(other, row):
+            return other
+    return None
 
 
 def _covers(other: Threshold, row: Threshold) -> bool:
@@ -194,13 +219,13 @@ def conflicts(thresholds: Sequence[Threshold], labels: Sequence[Labels], at: dat
     groups: dict[tuple[str, int, int, int], list[int]] = {}
     for index, row in enumerate(resolution.rows):
         groups.setdefault((row.severity, *_deliberate(rank_key(row))), []).append(index)
-    seen: dict[tuple[int, int], Conflict] = {}
+    found: list[Conflict] = []
     for (severity, *_), indices in groups.items():
         if len(indices) > 1:
             rows = sorted((resolution.rows[index] for index in indices), key=rank_key, reverse=True)
             ruled = np.flatnonzero(np.isin(resolution.winners[severity], indices)).tolist()
-            _note_ties(rows, [labels[position] for position in ruled], seen)
-    return list(seen.values())
+            found += _ties(rows, [labels[position] for position in ruled])
+    return found
 
 
 def _deliberate(key: RankKey) -> tuple[int, int, int]:
@@ -208,52 +233,19 @@ def _deliberate(key: RankKey) -> tuple[int, int, int]:
     return key[:3]
 
 
-def _note_ties(group: Sequence[Threshold], labels: Sequence[Labels], seen: dict[tuple[int, int], Conflict]) -> None:
-    verdicts: dict[tuple[Matcher, str], bool] = {}
-
-    def holds(matcher: Matcher, value: str) -> bool:
-        if (matcher, value) not in verdicts:
-            verdicts[matcher, value] = matcher.matches(value)
-        return verdicts[matcher, value]
-
-    by_value = _Buckets(group)
-    for series in labels:
-        first: Threshold | None = None
-        for row in by_value.maybe(series):
-            if not all(holds(matcher, series.get(matcher.name, "")) for matcher in row.matchers):
-                continue
-            if first is None:
-                first = row
-                continue
-            if _limits(first) != _limits(row):
-                known = seen.get((first.id, row.id))
-                count = 1 if known is None else known.series_count + 1
-                seen[first.id, row.id] = Conflict(first, row, series if known is None else known.example, count)
-            break
-
-
-class _Buckets:
-    """Rows of one rank by their first exact matcher, in order of age, newest first."""
-
-    def __init__(self, rows: Sequence[Threshold]) -> None:
-        self._rank = {row.id: position for position, row in enumerate(rows)}
-        self._names: set[str] = set()
-        self._by_value: dict[tuple[str, str], list[Threshold]] = {}
-        self._open: list[Threshold] = []
-        for row in rows:
-            exact = next((matcher for matcher in row.matchers if matcher.op == "="), None)
-            if exact is None:
-                self._open.append(row)
-            else:
-                self._names.add(exact.name)
-                self._by_value.setdefault((exact.name, exact.value), []).append(row)
-
-    def maybe(self, series: Labels) -> list[Threshold]:
-        """Return the rows that may match a series, newest first."""
-        found = [*self._open]
-        for name in self._names:
-            found += self._by_value.get((name, series.get(name, "")), ())
-        return sorted(found, key=lambda row: self._rank[row.id])
+def _ties(group: Sequence[Threshold], labels: Sequence[Labels]) -> Iterator[Conflict]:
+    """Yield the first two rows of a group, newest first, that match one series with different limits."""
+    first = np.full(len(labels), NO_ROW)
+    second = first.copy()
+    for index, positions in enumerate(matching_positions(group, labels)):
+        is_free = first[positions] == NO_ROW
+        later = positions[~is_free]
+        second[later[second[later] == NO_ROW]] = index
+        first[positions[is_free]] = index
+    pairs, examples, counts = np.unique(np.stack([first, second]), axis=1, return_index=True, return_counts=True)
+    for (winner, loser), example, count in zip(pairs.T.tolist(), examples.tolist(), counts.tolist(), strict=True):
+        if loser != NO_ROW and _limits(group[winner]) != _limits(group[loser]):
+            yield Conflict(group[winner], group[loser], labels[example], count)
 
 
 def _limits(row: Threshold) -> tuple[Operator, float, float | None, float | None, float | None]:

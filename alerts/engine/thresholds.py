@@ -197,6 +197,12 @@ def resolve(thresholds: Sequence[Threshold], labels: Sequence[Labels], at: datet
     return Resolution(rows, winners, len(labels))
 
 
+def matching_positions(thresholds: Sequence[Threshold], labels: Sequence[Labels]) -> list[IntArray]:
+    """Return for each row the positions of the series it matches, whether it wins there or not."""
+    matching, everywhere = _Matching(labels), np.arange(len(labels))
+    return [everywhere[matching.positions(row.matchers)] for row in thresholds]
+
+
 class _Matching:
     """Series indexed by label value, so that a row costs what it matches and a regex runs once a distinct value."""
 

@@ -103,6 +103,15 @@ def test_a_regular_expression_covers_the_exact_value_it_matches() -> None:
     assert [found.threshold.id for found in unreachable(rows)] == [2]
 
 
+def test_rows_not_yet_saved_may_share_a_number() -> None:
+    rows = [
+        row(0, '{model="a"}', created_seq=0),
+        row(0, '{model="b"}', created_seq=0),
+        row(0, created_seq=0, priority=3),
+    ]
+    assert [found.threshold.matchers for found in unreachable(rows)] == [rows[0].matchers, rows[1].matchers]
+
+
 def test_a_row_that_expires_first_covers_nothing_that_outlives_it() -> None:
     assert unreachable([row(1, priority=5, expires_at=NOW + timedelta(days=1)), row(2)]) == []
 

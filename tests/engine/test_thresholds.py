@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.engine.thresholds import NO_ROW, Operator, Resolver, Threshold, compare, rank_key, resolve
+from alerts.engine.thresholds import (
+    NO_ROW,
+    Operator,
+    Resolver,
+    Threshold,
+    compare,
+    matching_positions,
+    rank_key,
+    resolve,
+)
 from monitoring.promql import Labels, Matcher, parse_matchers
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -68,6 +77,11 @@ def test_a_row_stops_counting_at_the_moment_it_expires() -> None:
 
 def test_a_row_that_is_switched_off_does_not_count() -> None:
     assert winners([row(1), row(2, priority=5, is_enabled=False)]) == [1, 1, 1]
+
+
+def test_a_row_knows_the_series_it_matches_whether_it_wins_or_not() -> None:
+    found = matching_positions([row(1), row(2, '{model="ranker"}'), row(3, '{host=~"a|z"}')], SERIES)
+    assert [positions.tolist() for positions in found] == [[0, 1, 2], [0, 1], [0]]
 
 
 def test_severities_are_resolved_apart() -> None:
