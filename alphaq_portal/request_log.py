@@ -10,6 +10,7 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 
 log = structlog.get_logger("alphaq.request")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestLogMiddleware:
@@ -20,6 +21,9 @@ class RequestLogMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer the request; the line is written whatever the outcome."""
+        if request.method not in METHODS:
+            # Before anything counts it: a made-up method would become a label value.
+            return HttpResponse("This method is not known here.\n", status=501, content_type="text/plain")
         started = time.perf_counter()
         request_id = uuid.uuid4().hex
         structlog.contextvars.bind_contextvars(request_id=request_id)
