@@ -136,9 +136,9 @@ class ActiveSet:
 
     identities: Sequence[Labels]
     values: Sequence[float] | NDArray[np.float64]
-    limits: Sequence[float | None] | None = None
-    threshold_ids: Sequence[int | None] | None = None
-    hold_seconds: Sequence[float | None] | None = None
+    limits: Sequence[float | None] | NDArray[np.float64] | None = None
+    threshold_ids: Sequence[int | None] | NDArray[np.int64] | None = None
+    hold_seconds: Sequence[float | None] | NDArray[np.float64] | None = None
     annotations: Sequence[Annotations] | None = None
 
 

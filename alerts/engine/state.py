@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import repeat
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alerts.engine import reasons
 from alerts.engine.alert_state import (
@@ -53,6 +55,7 @@ __all__ = [
 # Positions in AlertState: those of (hold_seconds, threshold_id, limit), and of all that makes an alert worth a row.
 _TERMS = slice(9, 12)
 _LASTING = slice(0, 12)
+_Item = TypeVar("_Item")
 Terms = tuple[float, int | None, float | None]
 
 
@@ -95,7 +98,7 @@ class _Step:
 
     def take(self, active: ActiveSet) -> None:
         """Enter every active element; the common case, an alert that just goes on, takes the short way."""
-        values = active.values.tolist() if isinstance(active.values, np.ndarray) else active.values
+        values = _plain(active.values)
         annotations: Iterable[Annotations | None] = repeat(None) if active.annotations is None else active.annotations
         states, known, at = self.states, self.previous.get, self.at
         firing, pending, renew = State.FIRING, State.PENDING, tuple.__new__
@@ -123,9 +126,9 @@ class _Step:
         if active.limits is None and active.threshold_ids is None and active.hold_seconds is None:
             return repeat((default, None, None))
         own = active.hold_seconds
-        holds = repeat(default) if own is None else (default if hold is None else hold for hold in own)
-        ids: Iterable[int | None] = repeat(None) if active.threshold_ids is None else active.threshold_ids
-        limits: Iterable[float | None] = repeat(None) if active.limits is None else active.limits
+        holds = repeat(default) if own is None else (default if hold is None else hold for hold in _plain(own))
+        ids: Iterable[int | None] = repeat(None) if active.threshold_ids is None else _plain(active.threshold_ids)
+        limits: Iterable[float | None] = repeat(None) if active.limits is None else _plain(active.limits)
         return zip(holds, ids, limits, strict=False)
 
     def _enter(
@@ -329,6 +332,11 @@ class _Step:
                 cause,
             )
         )
+
+
+def _plain(column: Sequence[_Item] | NDArray[Any]) -> Sequence[_Item]:
+    """Return a column as Python values, which is what states and rows hold."""
+    return column.tolist() if isinstance(column, np.ndarray) else column
 
 
 def _first_repeated(identities: Sequence[Labels]) -> Labels:
