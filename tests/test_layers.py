@@ -124,7 +124,7 @@ def test_pure_code_stays_pure(name: str):
             top in STANDARD and target not in IMPURE_STANDARD and top not in IMPURE_STANDARD
         )
         ours = target in MODULES and level(target) == 0
-        if not (allowed or ours or top in APPS and level(target) == 0):
+        if not (allowed or ours or (top in APPS and level(target) == 0)):
             wrong.append(f"line {line}: {target}")
     assert not wrong, f"{name} is pure and imports {wrong}"
 
