@@ -1,19 +1,29 @@
 """The rows of monitoring."""
 
-from .registry import Host
+from .registry import Deployment, HealthKind, Host, ModelVersion, ServedModel, Team
 from .samples import Block, Chunk, Day, Layout, Mark, PlannedDrop, Row, SeriesKey, Source, SourceLayout, StoreState
+from .targets import ScrapeClaim, Scraper, Target, TargetStatus
 
 __all__ = [
     "Block",
     "Chunk",
     "Day",
+    "Deployment",
+    "HealthKind",
     "Host",
     "Layout",
     "Mark",
+    "ModelVersion",
     "PlannedDrop",
     "Row",
+    "ScrapeClaim",
+    "Scraper",
     "SeriesKey",
+    "ServedModel",
     "Source",
     "SourceLayout",
     "StoreState",
+    "Target",
+    "TargetStatus",
+    "Team",
 ]
