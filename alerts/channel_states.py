@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 
+from alerts import bulk
 from alerts.engine import delivery
 from alerts.engine.delivery import Admission, Bucket, ChannelView, Fault
 from alerts.models import ChannelState, Integration, Notification
@@ -75,7 +76,7 @@ class States:
                 setattr(row, name, value)
             row.last_error = self._errors.get(key, row.last_error)
             changed.append(row)
-        ChannelState.objects.bulk_update(changed, [*_FIELDS, "last_error"])
+        bulk.update(changed, [*_FIELDS, "last_error"])
 
     def _was_stopped(self, key: str) -> bool:
         return self._rows[key].breaker != ChannelState.Breaker.CLOSED

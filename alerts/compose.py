@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -23,6 +24,8 @@ from alerts.models import Alert, Group, Integration
 from monitoring.promql import Labels
 
 _NO_DATA = "no_data"
+_MESSAGE_FIELDS = frozenset(field.name for field in fields(Message))
+_LINE_FIELDS = frozenset(field.name for field in fields(AlertLine))
 _LINE_TIMES = ("starts_at", "ends_at")
 _UNITS = {"_bytes": "bytes", "_seconds": "seconds", "_ratio": "ratio", "_percent": "percent"}
 
@@ -115,16 +118,22 @@ def page_url(row: Alert | Group | None) -> str:
     """The address of a row's page for people, "" while there is no such page."""
     if row is None:
         return ""
+    path = _page_path(str(row._meta.app_label), str(row._meta.model_name))
+    return f"{external_url()}{path.format(row.pk)}" if path else ""
+
+
+@cache
+def _page_path(app_label: str, model_name: str) -> str:
+    # Resolving an address takes longer than anything else about a line, and all rows of a model have the same.
     try:
-        path = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+        return reverse(f"admin:{app_label}_{model_name}_change", args=["{}"]).replace("%7B%7D", "{}")
     except NoReverseMatch:
         return ""
-    return f"{external_url()}{path}"
 
 
 def dump(value: Message) -> dict[str, Any]:
     """The message as JSON; `load` gives an equal value back."""
-    raw = {field.name: getattr(value, field.name) for field in fields(value)}
+    raw = {name: getattr(value, name) for name in _MESSAGE_FIELDS}
     raw |= {
         "alerts": [_dump_line(line) for line in value.alerts],
         "group_labels": value.group_labels.as_dict(),
@@ -139,8 +148,7 @@ def dump(value: Message) -> dict[str, Any]:
 
 def load(raw: Mapping[str, Any]) -> Message:
     """The message that `dump` wrote; fields that newer code added take their defaults."""
-    known = {field.name for field in fields(Message)}
-    given = {name: item for name, item in raw.items() if name in known}
+    given = {name: item for name, item in raw.items() if name in _MESSAGE_FIELDS}
     given |= {
         "alerts": tuple(_load_line(line) for line in raw["alerts"]),
         "group_labels": Labels.of(raw["group_labels"]),
@@ -172,12 +180,9 @@ def dressed(value: Message, integration: Integration) -> Message:
 
 
 def _dump_line(line: AlertLine) -> dict[str, Any]:
-    raw = {field.name: getattr(line, field.name) for field in fields(line)}
+    raw = {name: getattr(line, name) for name in _LINE_FIELDS}
     raw |= {"labels": line.labels.as_dict(), "annotations": dict(line.annotations)}
     return raw | {name: raw[name] and raw[name].isoformat() for name in _LINE_TIMES}
-
-
-_LINE_FIELDS = frozenset(field.name for field in fields(AlertLine))
 
 
 def _load_line(raw: Mapping[str, Any]) -> AlertLine:

@@ -16,10 +16,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db import connection, transaction
+from django.db.models import Q
 
-from alerts import channel_states, compose, digest, measured, receipts
+from alerts import bulk, channel_states, compose, digest, measured, receipts
 from alerts.models import Integration, Notification, NotifyLog
 from alerts.receipts import settle
 from alerts.transmit import Anchor, Outcome, Parcel, transmit
@@ -29,16 +29,32 @@ __all__ = ["claim", "discard", "due", "retry", "run", "send", "send_test", "sett
 
 # A send makes at most three calls of 10 s each (look, post, permalink), and the receipt must still be written.
 LEASE = timedelta(seconds=40)
+_MAX_WAIT_SECONDS = 8.0  # between claim and send; with the three calls and the receipt still inside the lease
 THREADS = 16
-_MEASURED_AT_ONCE = 4
+_ALL = 1_000_000
+_AHEAD = 4  # messages claimed for each thread
+_MEASURED_AT_ONCE = 16
 _LIVE = (_KIND.POST, _KIND.UPDATE)
 _RESULT_PAUSE_SECONDS = 0.02
+# Written out, for in a storm the planner must not ask once a message whether an older one precedes it.
+_HEADS_DUE = """
+SELECT id FROM (
+    SELECT DISTINCT ON (integration_id, group_key) id, state, not_before, lease_until, digest_id
+    FROM alerts_notification
+    WHERE state IN ('queued', 'sending') AND integration_id IS NOT NULL
+    ORDER BY integration_id, group_key, id
+) AS head
+WHERE digest_id IS NULL
+  AND (state = 'queued' AND not_before <= %s OR state = 'sending' AND lease_until <= %s)
+ORDER BY not_before, id
+LIMIT %s
+"""
 Clock = Callable[[], float]
 
 
 def due(at: datetime, limit: int = 200) -> list[int]:
     """Ids of messages that may be sent now, in the order in which they became due; sends left behind are among them."""
-    return list(_claimable(at).order_by("not_before", "id").values_list("id", flat=True)[:limit])
+    return _claimable(at, limit)
 
 
 def send(notification_id: int, at: datetime, owner: str, *, clock: Clock = time.monotonic) -> str:
@@ -72,12 +88,15 @@ def run(
         pending: dict[Future[tuple[Outcome, float]], Parcel] = {}
         left = limit
         while True:
-            parcels = _measured(claim(now(), owner, limit=min(left, threads - len(pending))), now()) if left else []
+            # Claims of a few at a time would cost a transaction each; whatever waits too long is handed back.
+            room = threads * _AHEAD - len(pending)
+            is_hungry = len(pending) < threads
+            parcels = _measured(claim(now(), owner, limit=min(left, room)), now()) if left and is_hungry else []
             left -= len(parcels)
-            pending |= {pool.submit(_timed, parcel, clock): parcel for parcel in parcels}
+            pending |= {pool.submit(_timed, parcel, clock, clock()): parcel for parcel in parcels}
             if not pending:
                 return done
-            # Claiming one by one would cost a transaction each: let a few more finish with the first.
+            # The same for receipts: let a few more finish with the first.
             ready = wait(pending, return_when=FIRST_COMPLETED).done
             ready |= wait(pending, timeout=_RESULT_PAUSE_SECONDS).done
             results = [(pending.pop(future), *future.result()) for future in ready]
@@ -99,9 +118,12 @@ def claim(at: datetime, owner: str, *, limit: int = THREADS, only: int | None = 
 @transaction.atomic
 def _claim(at: datetime, owner: str, limit: int, only: int | None) -> tuple[int, list[Parcel]]:
     """How many messages were looked at, and those of them that may go now."""
-    rows = _claimable(at) if only is None else _claimable(at).filter(pk=only)
-    locked = rows.select_for_update(skip_locked=True, of=("self",), no_key=True)
-    candidates = list(locked.select_related("integration__slack_app").order_by("not_before", "id")[:limit])
+    # More than wanted: what another worker is just claiming is skipped.
+    ids = [pk for pk in _claimable(at, limit * 4 if only is None else _ALL) if only in (None, pk)]
+    is_due = Q(state=_STATE.QUEUED, not_before__lte=at) | Q(state=_STATE.SENDING, lease_until__lte=at)
+    locked = Notification.objects.select_for_update(skip_locked=True, of=("self",), no_key=True)
+    rows = locked.filter(is_due, pk__in=ids, digest__isnull=True).select_related("integration__slack_app")
+    candidates = list(rows.order_by("not_before", "id")[:limit])
     states = channel_states.lock(candidates, at)
     claimed, waiting = [], {}
     for row in candidates:
@@ -117,8 +139,7 @@ def _claim(at: datetime, owner: str, limit: int, only: int | None) -> tuple[int,
             row.state, row.not_before = _STATE.QUEUED, admission.not_before or at
             waiting[row.channel_key, row.kind == _KIND.UPDATE] = row.not_before
     states.save()
-    fields = ["state", "not_before", "lease_owner", "lease_until", "is_ambiguous"]
-    Notification.objects.bulk_update(candidates, fields)
+    bulk.update(candidates, ["state", "not_before", "lease_owner", "lease_until", "is_ambiguous"])
     if only is None:
         _hold_back(waiting)
     return len(candidates), _parcels(claimed)
@@ -153,16 +174,14 @@ def discard(notification: Notification) -> bool:
     return bool(Notification.objects.filter(pk=notification.pk, state__in=removable).update(state=_STATE.DISCARDED))
 
 
-def _claimable(at: datetime) -> QuerySet[Notification]:
-    """Queued messages whose time has come and sends whose lease ran out, without those that an older one precedes."""
-    older = Notification.objects.filter(
-        group_key=OuterRef("group_key"),
-        integration=OuterRef("integration"),
-        id__lt=OuterRef("id"),
-        state__in=(_STATE.QUEUED, _STATE.SENDING),
-    )
-    is_due = Q(state=_STATE.QUEUED, not_before__lte=at) | Q(state=_STATE.SENDING, lease_until__lte=at)
-    return Notification.objects.filter(is_due, ~Exists(older), digest__isnull=True, integration__isnull=False)
+def _claimable(at: datetime, limit: int) -> list[int]:
+    """Ids of queued messages whose time has come and of sends whose lease ran out, the longest due first.
+
+    Only the oldest open message of each group and way out may go (DL-6).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_HEADS_DUE, [at, at, limit])
+        return [pk for (pk,) in cursor.fetchall()]
 
 
 def _parcels(rows: Sequence[Notification]) -> list[Parcel]:
@@ -208,7 +227,10 @@ def _digested(row: Notification) -> tuple[dict[str, object], ...]:
     return tuple(row.digested.order_by("id").values_list("message", flat=True)) if row.kind == _KIND.DIGEST else ()
 
 
-def _timed(parcel: Parcel, clock: Clock) -> tuple[Outcome, float]:
+def _timed(parcel: Parcel, clock: Clock, claimed_at: float) -> tuple[Outcome, float]:
+    """What became of one parcel and the seconds it took; not sent at all once its lease could run out on the way."""
     started = clock()
+    if started - claimed_at > _MAX_WAIT_SECONDS:
+        return Outcome(parcel.kind, is_unsent=True), 0.0
     outcome = transmit(parcel)
     return outcome, clock() - started

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from alerts import policy
+from alerts import bulk, policy
 from alerts.engine import timing
 from alerts.engine.routing import Destination
 from alerts.flush import due_groups, flush, flush_due
@@ -21,7 +21,6 @@ from monitoring.promql import Labels
 
 __all__ = ["due_groups", "flush", "flush_due", "group_key", "reroute", "route"]
 
-_BATCH = 5000
 # A group that the sweep removes between being found and being locked is made again; twice in a row is no accident.
 _TRIES = 3
 Wanted = Mapping[str, tuple[Destination, list[Alert]]]
@@ -97,9 +96,7 @@ def _locked_groups(wanted: Wanted, tree: policy.Routing, at: datetime) -> dict[s
         missing = [key for key in wanted if key not in locked]
         if not missing:
             return locked
-        Group.objects.bulk_create(
-            [_new_group(key, *wanted[key], tree, at) for key in missing], ignore_conflicts=True, batch_size=_BATCH
-        )
+        bulk.insert([_new_group(key, *wanted[key], tree, at) for key in missing], ignore_conflicts=True)
     raise RuntimeError(f"{len(missing)} groups vanish as soon as they are made")
 
 
@@ -130,7 +127,7 @@ def _hurry(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> None:
         if due != group.next_flush_at:
             group.next_flush_at = due
             changed.append(group)
-    Group.objects.bulk_update(changed, ["next_flush_at"], batch_size=_BATCH)
+    bulk.update(changed, ["next_flush_at"])
 
 
 def _join(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> int:
@@ -146,7 +143,7 @@ def _join(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> int:
         for alert in alerts
         if alert.pk not in known[groups[key].pk]
     ]
-    GroupAlert.objects.bulk_create(fresh, ignore_conflicts=True, batch_size=_BATCH)
+    bulk.insert(fresh, ignore_conflicts=True)
     return len(fresh)
 
 
@@ -160,7 +157,7 @@ def _repoint(tree: policy.Routing) -> None:
         if group.receiver_id != receiver_id:
             group.receiver_id = receiver_id
             changed.append(group)
-    Group.objects.bulk_update(changed, ["receiver"], batch_size=_BATCH)
+    bulk.update(changed, ["receiver"])
 
 
 def _starts_at(alert: Alert) -> datetime:

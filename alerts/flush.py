@@ -17,7 +17,7 @@ import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 
-from alerts import compose, policy
+from alerts import bulk, compose, policy
 from alerts.engine import timing
 from alerts.engine.muting import Muter, MuteReason
 from alerts.engine.routing import Route, Tree
@@ -26,7 +26,6 @@ from alerts.models import Alert, Event, Group, GroupAlert, Integration, Notifica
 from monitoring.promql import Labels
 
 logger = structlog.get_logger(__name__)
-_BATCH = 2000
 _STATE, _KIND = Notification.State, Notification.Kind
 _UNSENT = (_STATE.QUEUED, _STATE.SENDING)
 _TOLD_KINDS = (_KIND.POST, _KIND.UPDATE)
@@ -115,11 +114,7 @@ def _flush_rows(rows: QuerySet[Group], at: datetime, limit: int) -> list[int]:
         _mute(tick, muter, at)
         _tell(tick, tree.tree, at, writes)
         _advance(tick, at)
-    Group.objects.bulk_update(
-        groups,
-        ["first_flush_at", "next_flush_at", "last_flush_at", "last_reason", "missed_flushes"],
-        batch_size=_BATCH,
-    )
+    bulk.update(groups, ["first_flush_at", "next_flush_at", "last_flush_at", "last_reason", "missed_flushes"])
     return _save(writes)
 
 
@@ -385,15 +380,15 @@ def _advance(tick: _Tick, at: datetime) -> None:
 def _save(writes: _Writes) -> list[int]:
     """Write all rows of a transaction; returns the ids of the new messages."""
     Notification.objects.filter(pk__in=writes.superseded).update(state=_STATE.SUPERSEDED, digest=None)
-    rows = Notification.objects.bulk_create([row for row, _ in writes.notifications], batch_size=_BATCH)
+    rows = Notification.objects.bulk_create([row for row, _ in writes.notifications])
     through = Notification.alerts.through
     links = [
         through(notification_id=row.pk, alert_id=alert.pk) for row, alerts in writes.notifications for alert in alerts
     ]
-    through.objects.bulk_create(links, batch_size=_BATCH)
+    bulk.insert(links)
     for log in writes.logs:
         log.save()
-    GroupAlert.objects.bulk_update(writes.changed_members, ["muted_reason"], batch_size=_BATCH)
+    bulk.update(writes.changed_members, ["muted_reason"])
     GroupAlert.objects.filter(pk__in=writes.leaving).delete()
-    Event.objects.bulk_create(writes.events, batch_size=_BATCH)
+    bulk.insert(writes.events)
     return [row.pk for row in rows]

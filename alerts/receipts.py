@@ -14,7 +14,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Count, Exists, OuterRef, Q
 
-from alerts import channel_states, compose
+from alerts import bulk, channel_states, compose
 from alerts.channel_states import States
 from alerts.channels.base import DeliveryError, Permanent, Receipt, Repost, Shrink, Transient
 from alerts.engine import delivery
@@ -23,13 +23,19 @@ from alerts.models import Alert, Attempt, Event, GroupAlert, Integration, Notifi
 from alerts.transmit import Outcome, Parcel
 
 _STATE, _KIND = Notification.State, Notification.Kind
-_BATCH = 2000
 _LOGGED_KINDS = (_KIND.POST, _KIND.UPDATE)
 # The receiver of this name gets what could not be delivered elsewhere (DL-4).
 FALLBACK_RECEIVER = "fallback"
 # A failed message about a thousand alerts must not write a thousand lines into the timeline.
 _FAILED_EVENTS = 50
 _RANK = {severity: rank for rank, severity in enumerate(SEVERITY_ORDER)}
+_TIMELINE = """
+INSERT INTO alerts_event (alert_id, rule_id, at, kind, reason)
+SELECT a.id, a.rule_id, %s, %s, v.reason
+FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS v (notification_id, fingerprint, reason)
+JOIN alerts_notification_alerts AS t USING (notification_id)
+JOIN alerts_alert AS a ON a.id = t.alert_id AND a.fingerprint = v.fingerprint
+"""
 Result = tuple[Parcel, Outcome, float]  # seconds that the sending took
 
 
@@ -66,6 +72,9 @@ def _apply(row: Notification, outcome: Outcome, states: States, at: datetime) ->
     """Move a message to its next state and tell its channel."""
     row.lease_owner, row.lease_until = "", None
     row.kind = outcome.kind
+    if outcome.is_unsent:
+        row.state, row.not_before = _STATE.QUEUED, at
+        return
     if outcome.receipt is not None:
         _arrived(row, outcome.receipt, at)
         states.succeeded(row)
@@ -126,7 +135,7 @@ def _write(rows: Sequence[Notification]) -> None:
         "state", "kind", "not_before", "attempts", "lease_until", "lease_owner", "is_ambiguous", "is_shrunk",
         "error_class", "last_error", "sent_at", "slack_channel", "slack_ts", "permalink",
     ]  # fmt: skip
-    Notification.objects.bulk_update(rows, fields, batch_size=_BATCH)
+    bulk.update(rows, fields)
 
 
 def _record_sent(sent: Sequence[tuple[Notification, Outcome]], at: datetime) -> None:
@@ -172,7 +181,7 @@ def _advance_logs(rows: Sequence[Notification], before: dict[tuple[str, int | No
             log.firing, log.resolved = old.firing, old.resolved
         fresh.append(log)
     NotifyLog.objects.bulk_create(
-        fresh, update_conflicts=True, unique_fields=["group_key", "integration"], batch_size=_BATCH,
+        fresh, update_conflicts=True, unique_fields=["group_key", "integration"],
         update_fields=["flushed_at", "told_at", "firing", "resolved", "severity", "slack_channel", "slack_ts",
                        "permalink", "expires_at"],
     )  # fmt: skip
@@ -193,18 +202,13 @@ def _release(rows: Sequence[Notification], at: datetime) -> None:
 
 def _tell_timeline(rows: Sequence[Notification], before: dict[tuple[str, int | None], NotifyLog], at: datetime) -> None:
     """A line on each alert that a message told something new about; every one of them when it is a repeat."""
-    by_id = {row.pk: row for row in rows}
-    news = {row.pk: _news(row, before.get((row.group_key, row.integration_id))) for row in rows}
-    through = Notification.alerts.through.objects.filter(notification__in=by_id)
-    events = []
-    for notification_id, alert_id, rule_id, print_ in through.values_list(
-        "notification_id", "alert_id", "alert__rule_id", "alert__fingerprint"
-    ):
-        if print_ in news[notification_id]:
-            row = by_id[notification_id]
-            words = f"{row.receiver_name}: {row.reason}"
-            events.append(Event(alert_id=alert_id, rule_id=rule_id, at=at, kind=Event.Kind.NOTIFIED, reason=words))
-    Event.objects.bulk_create(events, batch_size=_BATCH)
+    news = [
+        (row.pk, fingerprint, f"{row.receiver_name}: {row.reason}")
+        for row in rows
+        for fingerprint in _news(row, before.get((row.group_key, row.integration_id)))
+    ]
+    if news:
+        bulk.run(_TIMELINE, [at, Event.Kind.NOTIFIED.value, *map(list, zip(*news, strict=True))])
 
 
 def _news(row: Notification, old: NotifyLog | None) -> set[str]:
@@ -340,6 +344,8 @@ def _tell_of_stops(states: States, rows: Sequence[Notification], at: datetime) -
 def _note_tries(results: Sequence[Result], rows: dict[int, Notification], at: datetime) -> None:
     tries = []
     for parcel, outcome, seconds in results:
+        if outcome.is_unsent:
+            continue
         error, receipt = outcome.error, outcome.receipt
         state = rows[parcel.notification_id].state if parcel.notification_id in rows else "taken over"
         tries.append(
@@ -351,4 +357,4 @@ def _note_tries(results: Sequence[Result], rows: dict[int, Notification], at: da
                 detail=error.text if error else (receipt.detail if receipt else ""),
             )
         )
-    Attempt.objects.bulk_create(tries, batch_size=_BATCH)
+    bulk.insert(tries)

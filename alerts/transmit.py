@@ -56,12 +56,16 @@ class Parcel:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one try: a receipt or an error, and which kind of message it was in the end."""
+    """What became of one try: a receipt or an error, and which kind of message it was in the end.
+
+    is_unsent: nothing was tried; the message goes back into the queue.
+    """
 
     kind: str
     receipt: Receipt | None = None
     error: DeliveryError | None = None
     thread: Mapping[str, Any] | None = None  # the line that belongs into the thread next
+    is_unsent: bool = False
 
 
 def config_of(integration: Integration) -> Config:

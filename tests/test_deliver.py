@@ -12,7 +12,7 @@ from django.db import connections
 from alerts import deliver, digest, dispatch
 from alerts.alert_series import VALUE_SERIES
 from alerts.models import Alert, ChannelState, Event, Group, Integration, Notification, NotifyLog
-from alerts.transmit import transmit
+from alerts.transmit import Outcome, transmit
 from monitoring import query, store
 from tests import build
 from tests.build import T0
@@ -527,6 +527,14 @@ def test_many_messages_are_sent_side_by_side(root):
         dispatch.flush_due(seconds(10))
         assert deliver.run(seconds(10), "worker", threads=8) == {SENT: 50}
         assert len(fake.bodies()) == 50
+
+
+def test_what_waited_too_long_for_a_thread_is_handed_back_unsent(slack, bot):
+    fire()
+    dispatch.flush_due(seconds(10))
+    (parcel,) = deliver.claim(seconds(10), "busy")
+    assert deliver.settle([(parcel, Outcome(parcel.kind, is_unsent=True), 0.0)], seconds(20), "busy") == [QUEUED]
+    assert send(20) == [SENT] and only().attempts == 1
 
 
 def test_a_channel_that_must_wait_holds_no_other_back(slack, bot, root):

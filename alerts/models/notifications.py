@@ -146,6 +146,11 @@ class Notification(models.Model):
             models.Index(
                 fields=["group_key", "integration", "-id"], name="notification_order"
             ),  # serves: order a group
+            models.Index(
+                fields=["integration", "group_key", "id"],
+                condition=models.Q(state__in=["queued", "sending"]),
+                name="notification_open",
+            ),  # serves: the first open message of each group, which alone may be sent
             models.Index(fields=["state", "-id"], name="notification_state"),  # serves: dead letters, the list
         ]
 

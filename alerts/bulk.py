@@ -1,0 +1,79 @@
+"""Many rows in one statement: what a storm needs and Django's own bulk methods take ten times as long for.
+
+Hides the SQL: columns are sent as arrays and unnested. Values are the models' fields; defaults and auto fields of the
+database do not apply, signals are not sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+from django.db.models import Field, Model
+
+
+def update(rows: Sequence[Model], names: Sequence[str]) -> None:
+    """Write the named fields of rows of one model; rows that are gone are passed over."""
+    if not rows:
+        return
+    by_name = {field.name: field for field in rows[0]._meta.concrete_fields}
+    fields = [by_name[name] for name in names]
+    key = next(field for field in by_name.values() if field.primary_key)
+    settings = ", ".join(f"{_quoted(field)} = {_value(field)}" for field in fields)
+    run(
+        f"UPDATE {_table(rows)} AS t SET {settings} FROM {_unnested([key, *fields])}"  # noqa: S608  (names of fields)
+        f" WHERE t.{_quoted(key)} = v.{_quoted(key)}",
+        [_column(rows, field) for field in [key, *fields]],
+    )
+
+
+def insert(rows: Sequence[Model], *, ignore_conflicts: bool = False) -> None:
+    """Write new rows of one model, whose keys the database gives and nobody here learns."""
+    if not rows:
+        return
+    fields = [field for field in rows[0]._meta.concrete_fields if not field.primary_key]
+    columns = ", ".join(_quoted(field) for field in fields)
+    values = ", ".join(_value(field) for field in fields)
+    ending = " ON CONFLICT DO NOTHING" if ignore_conflicts else ""
+    run(
+        f"INSERT INTO {_table(rows)} ({columns})"  # noqa: S608  (names of fields)
+        f" SELECT {values} FROM {_unnested(fields)}{ending}",
+        [_column(rows, field) for field in fields],
+    )
+
+
+def run(sql: str, parameters: Sequence[Any]) -> int:
+    """Execute one statement; returns how many rows it touched."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return int(cursor.rowcount)
+
+
+def _table(rows: Sequence[Model]) -> str:
+    return connection.ops.quote_name(rows[0]._meta.db_table)
+
+
+def _quoted(field: Field[Any, Any]) -> str:
+    return connection.ops.quote_name(field.column)
+
+
+def _unnested(fields: Sequence[Field[Any, Any]]) -> str:
+    arrays = ", ".join(f"%s::{_array_type(field)}[]" for field in fields)
+    return f"unnest({arrays}) AS v ({', '.join(_quoted(field) for field in fields)})"
+
+
+def _array_type(field: Field[Any, Any]) -> str:
+    # A cast to varchar(n) would cut in silence; a text that is too long must be refused.
+    type_ = field.db_type(connection)
+    return "text" if type_ is None or type_ == "jsonb" or type_.startswith("varchar") else type_
+
+
+def _value(field: Field[Any, Any]) -> str:
+    return f"v.{_quoted(field)}" + ("::jsonb" if field.db_type(connection) == "jsonb" else "")
+
+
+def _column(rows: Sequence[Model], field: Field[Any, Any]) -> list[Any]:
+    values = [getattr(row, field.attname) for row in rows]
+    return [json.dumps(value) for value in values] if field.db_type(connection) == "jsonb" else values
