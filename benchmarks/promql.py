@@ -43,6 +43,11 @@ TO_MS = START_MS + HOURS * 3_600_000 - 8_000
 TS = START_MS + STEP_MS * np.arange(SAMPLES, dtype=np.int64)
 ROOMY = Limits(max_samples=1_000_000_000, max_result_points=1_000_000_000, timeout_seconds=600)
 HOSTS = 100
+WRITE_HEADERS = {
+    "Content-Encoding": "snappy",
+    "Content-Type": "application/x-protobuf",
+    "X-Prometheus-Remote-Write-Version": "0.1.0",
+}
 MEMORY = "/dev/shm"  # noqa: S108  -- the database is to lie in memory
 BUCKETS = ("0.005", "0.01", "0.05", "0.1", "0.5", "1", "2.5", "5", "10", "+Inf")
 
@@ -113,7 +118,7 @@ def build(series: int, rng: np.random.Generator) -> ArrayStore:
         store.metrics[name] = Metric(tuple(Labels.of({"__name__": name, **row}) for row in rows), values, TS)
 
     where = [{"host": f"host-{i % HOSTS:03d}", "instance": f"i-{i:05d}", "job": "serving"} for i in range(series)]
-    counters = np.cumsum(rng.integers(0, 50, (series, SAMPLES)), axis=1).astype(float)
+    counters = np.round(np.cumsum(rng.random((series, SAMPLES)) * 50, axis=1), 3)
     for row in range(0, series, 10):
         at = int(rng.integers(1, SAMPLES))
         counters[row, at:] -= counters[row, at]
@@ -205,7 +210,7 @@ class Server:
                 for labels, row in zip(metric.labels[start : start + many], data, strict=True):
                     pairs = (framed(1, framed(1, name.encode()) + framed(2, value.encode())) for name, value in labels)
                     body += framed(1, b"".join(pairs) + row.tobytes())
-                self.post("/api/v1/write", snappy(bytes(body)), {"Content-Encoding": "snappy"})
+                self.post("/api/v1/write", snappy(bytes(body)), WRITE_HEADERS)
 
     def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
         """Send one request; fail on a refusal."""

@@ -9,8 +9,9 @@ from .labels import EMPTY, METADATA, NAME, Labels
 from .limits import DEFAULT_LIMITS, Limits
 from .matchers import Matcher, matches_all
 from .plan import Requirement
-from .query import Query, Selector, SplitCondition, parse, parse_matchers, split_condition
+from .query import Query, Selector, SplitCondition, parse, parse_matchers, split_condition, suggest_metrics
 from .signatures import AGGREGATION_HELP, AGGREGATIONS, FUNCTIONS, Function
+from .slot import SlotSelect
 from .values import STALE_NAN, Block, RawSeries, Result, Select, Stats, is_stale
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Result",
     "Select",
     "Selector",
+    "SlotSelect",
     "SplitCondition",
     "Stats",
     "instant",
@@ -47,4 +49,5 @@ __all__ = [
     "range_",
     "requirements",
     "split_condition",
+    "suggest_metrics",
 ]

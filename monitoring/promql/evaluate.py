@@ -106,8 +106,8 @@ class _Run:
             kind,
             list(vector.table.labels()),
             self.at,
-            vector.values if values is None else values,
-            vector.mask,
+            np.array(vector.values if values is None else values),  # a copy: storage may lie underneath
+            np.array(vector.mask),
             warnings=shared.notes.warnings,
             infos=shared.notes.infos,
             stats=Stats(shared.meter.samples, shared.series, shared.meter.wall_seconds()),
@@ -129,9 +129,9 @@ def _instant(query: Query, run: _Run) -> Result:
         result.string = value
         return result
     if not isinstance(value, Vector):
-        return run.result("scalar", nothing, np.array(value))
+        return run.result("scalar", nothing, value)
     vector = value.live().cleaned()
-    return run.result("vector", vector, vector.values[:, 0].copy())
+    return run.result("vector", vector, vector.values[:, 0])
 
 
 def _raw(ranges: RangeVector, run: _Run) -> list[RawSeries]:
@@ -160,7 +160,7 @@ def _range(query: Query, run: _Run) -> Result:
     if order is not None:
         vector = vector.take(order)
     run.shared.meter.points(vector.values.size)
-    return run.result("matrix", vector, np.ascontiguousarray(vector.values))
+    return run.result("matrix", vector)
 
 
 def by_labels(vector: Vector) -> Ints | None:

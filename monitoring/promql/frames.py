@@ -26,7 +26,7 @@ _OWN_FRAME_ROWS = 24
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """Series side by side: ``values`` (rows, n); ``ts`` (1, n), or (parts, n) with ``part`` (rows,)."""
+    """Series side by side: ``values`` (rows, n); ``ts`` (1, n), or (parts, n) with ``part`` (rows,) ascending."""
 
     ts: Ints
     values: Floats
@@ -79,8 +79,11 @@ class Frame:
 
     def rows(self, start: int, stop: int) -> Frame:
         """Return some of the rows, as views."""
-        part = None if self.part is None else self.part[start:stop]
-        return Frame(self.ts, self.values[start:stop], part)
+        if self.part is None:
+            return Frame(self.ts, self.values[start:stop])
+        lines = self.part[start:stop]  # ascending: only their own time lines go along
+        first, last = int(lines[0]), int(lines[-1])
+        return Frame(self.ts[first : last + 1], self.values[start:stop], lines - first)
 
     def chunks(self, width: int) -> Iterator[tuple[slice, Frame]]:
         """Yield pieces of rows small enough for the cache, for results ``width`` wide."""
@@ -155,10 +158,11 @@ def selection(blocks: Sequence[Block], start_ms: int, end_ms: int) -> Selection:
 
 
 def _cut(block: Block, start_ms: int, end_ms: int) -> Block:
-    first, last = np.searchsorted(block.ts, (start_ms, end_ms + 1))
-    if first == 0 and last == len(block.ts):
+    ts = block.ts
+    if not len(ts) or (ts[0] >= start_ms and ts[-1] <= end_ms):
         return block
-    return Block(block.labels, block.ts[first:last], block.values[:, first:last])
+    first, last = ts.searchsorted((start_ms, end_ms + 1))
+    return Block(block.labels, ts[first:last], block.values[:, first:last])
 
 
 def _join_in_time(blocks: Sequence[Block]) -> list[Block]:
@@ -231,17 +235,14 @@ def _frames(blocks: Sequence[Block]) -> Iterator[tuple[Ints | None, Frame]]:
 
 
 def _padded(group: list[tuple[int, Block]]) -> tuple[Ints, Frame]:
-    width = max(len(block.ts) for _, block in group)
-    count = sum(len(block.labels) for _, block in group)
-    ts = np.full((len(group), width), FAR, np.int64)
-    values = np.zeros((count, width))
-    rows, part = np.empty(count, np.int64), np.empty(count, np.int64)
-    done = 0
-    for number, (at, block) in enumerate(group):
-        many, length = block.values.shape
-        ts[number, :length] = block.ts
-        values[done : done + many, :length] = block.values
-        rows[done : done + many] = np.arange(at, at + many)
-        part[done : done + many] = number
-        done += many
+    lengths = np.array([len(block.ts) for _, block in group])
+    sizes = np.array([len(block.labels) for _, block in group])
+    places = np.arange(int(lengths.max()))
+    ts = np.full((len(group), len(places)), FAR, np.int64)
+    ts[places < lengths[:, None]] = np.concatenate([block.ts for _, block in group])
+    values = np.zeros((int(sizes.sum()), len(places)))
+    values[places < np.repeat(lengths, sizes)[:, None]] = np.concatenate([block.values.ravel() for _, block in group])
+    part = np.repeat(np.arange(len(group)), sizes)
+    within = np.arange(len(part)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rows = np.repeat(np.array([at for at, _ in group]), sizes) + within
     return rows, Frame(ts, values, part)

@@ -22,14 +22,14 @@ MAX_REGEX_CHARS = 10_000
 def _options() -> Any:
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = 8 << 20
+    options.max_mem = 2 << 20  # bytes for a program and its automaton; hundreds of them may be cached
     return options
 
 
 _OPTIONS = _options()
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def compile_regex(pattern: str) -> Any:
     """Return the pattern compiled for ``fullmatch``, dot matching newline; raise EvaluationError if RE2 refuses it."""
     if len(pattern) > MAX_REGEX_CHARS:
@@ -59,7 +59,7 @@ def _plain_predicate(pattern: str) -> Predicate:
     return lambda value: fullmatch(value) is not None
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def predicate(op: str, pattern: str) -> Predicate:
     """Return the test a matcher makes on one label value; raise EvaluationError for a bad regular expression."""
     if op == "=":

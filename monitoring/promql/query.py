@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property, lru_cache
 
 from . import nodes as n
@@ -78,15 +80,23 @@ class Query:
         return parse, (self.text,)
 
 
-@lru_cache(maxsize=4096)
+#: Longer texts are parsed anew each time: a cache of them would be a way to fill a worker's memory.
+_CACHED_CHARS = 4_000
+
+
 def parse(text: str) -> Query:
     """Return the parsed query, cached per process; raise ParseError with line, column and caret."""
+    return _cached_query(text) if len(text) <= _CACHED_CHARS else Query(text, parse_text(text))
+
+
+@lru_cache(maxsize=4096)
+def _cached_query(text: str) -> Query:
     return Query(text, parse_text(text))
 
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """Return the matchers of ``{a="b", c=~"d.*"}``, braces optional, an empty text none; raise ParseError."""
-    return _parse_matchers(text)
+    return _parse_matchers(text) if len(text) <= _CACHED_CHARS else _parse_matchers.__wrapped__(text)
 
 
 @lru_cache(maxsize=4096)
@@ -97,6 +107,12 @@ def _parse_matchers(text: str) -> tuple[Matcher, ...]:
     if not from_braces.endswith("}"):
         from_braces = "{" + from_braces + "}"
     return parse_selector_text(from_braces)
+
+
+def suggest_metrics(query: Query, known: Collection[str]) -> dict[str, list[str]]:
+    """Return for every metric the query asks for and nobody knows up to three known names that look like it."""
+    unknown = [name for name in query.metric_names() if name not in known]
+    return {name: get_close_matches(name, known, 3, 0.7) for name in unknown}
 
 
 @dataclass(frozen=True, slots=True)

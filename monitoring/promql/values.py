@@ -31,8 +31,8 @@ class Block:
     """Samples of several series that share their timestamps.
 
     ``ts``: int64 milliseconds, shape (n,), strictly increasing. ``values``: float64, shape (len(labels), n), with
-    STALE_NAN where a series has no sample at that time. Nothing here is ever written to. Hand over ``labels`` as a
-    tuple, the same one each time, and the work on labels is kept from query to query.
+    STALE_NAN where a series has no sample at that time. Nothing here is ever written to. Work on labels is kept from
+    query to query; it is found at once when ``labels`` is the same tuple each time, else by comparing the rows.
     """
 
     labels: Sequence[Labels]
