@@ -34,11 +34,15 @@ CHUNK = wire.Fields("iii", 1)
 
 @dataclass(frozen=True)
 class Compacted:
-    """What a compaction did: source windows turned into chunks, samples in them, and whether anything is left."""
+    """What a compaction did: source windows turned into chunks, samples in them, and whether anything is left.
+
+    ``rows``: late rows that had to be turned into blocks first.
+    """
 
     windows: int = 0
     samples: int = 0
     is_done: bool = True
+    rows: int = 0
 
 
 def out_of_order_ms() -> int:
@@ -75,18 +79,18 @@ def compact(now_ms: int, max_windows: int | None = None) -> Compacted:
     is_closed = wire.execute("select 1 from store_state where floor_ms >= %s", [until * WINDOW_MS])
     if not is_closed and not move_floor(until * WINDOW_MS):
         return Compacted(is_done=False)
-    pivot_before(until * WINDOW_MS)
+    rows = pivot_before(until * WINDOW_MS)
     if wire.execute("select 1 from store_row where at_ms < %s limit 1", [until * WINDOW_MS]):
-        return Compacted(is_done=False)
+        return Compacted(is_done=False, rows=rows)
     windows = samples = 0
     for window, source_id in _due(until):
         if max_windows is not None and windows >= max_windows:
-            return Compacted(windows, samples, is_done=False)
+            return Compacted(windows, samples, is_done=False, rows=rows)
         done = compact_source(source_id, window)
         if done is None:
-            return Compacted(windows, samples, is_done=False)
+            return Compacted(windows, samples, is_done=False, rows=rows)
         windows, samples = windows + 1, samples + done
-    return Compacted(windows, samples)
+    return Compacted(windows, samples, rows=rows)
 
 
 def _due(until: int) -> list[tuple[int, int]]:

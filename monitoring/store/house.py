@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from django.conf import settings
+from django.db import transaction
 
-from . import partitions
+from . import partitions, wire
 from .compact import Compacted, compact
 from .merge import GRACE_MS, Merged, merge
 from .pivot import pivot
@@ -49,12 +50,15 @@ def keep_house(now_ms: int, max_source_windows: int = MAX_SOURCE_WINDOWS) -> Hou
     days = settings.ENV.retention_days
     dropped = retain(now_ms, days, getattr(settings, "STORE_MAX_BYTES", None))
     purged = purge_keys(now_ms - days * 86_400_000) if dropped.partitions else Purged()
-    return HouseReport(pivoted, compacted, merged, dropped, planned, purged)
+    return HouseReport(pivoted + compacted.rows, compacted, merged, dropped, planned, purged)
 
 
 def ensure_partitions(now_ms: int) -> int:
     """Make the partitions of the next hours and of tomorrow; return how many were made."""
     window = now_ms // WINDOW_MS
-    return partitions.ensure("store_block", *range(window, window + 3)) + partitions.ensure(
-        "store_chunk", window, window + DAY_WINDOWS
-    )
+    with transaction.atomic():
+        if not wire.try_house_lock():
+            return 0
+        return partitions.ensure("store_block", *range(window, window + 3)) + partitions.ensure(
+            "store_chunk", window, window + DAY_WINDOWS
+        )

@@ -56,7 +56,10 @@ def existing(table: str) -> list[Partition]:
 
 
 def ensure(table: str, *windows: int) -> int:
-    """Make the partitions for some windows where they are missing; return how many were made."""
+    """Make the partitions for some windows where they are missing; return how many were made.
+
+    Expects a transaction that holds the house lock: two processes cannot make one table.
+    """
     wanted = {partition_of(table, window) for window in windows}
     missing = wanted - set(existing(table)) if wanted else set()
     for partition in sorted(missing, key=lambda each: each.low):

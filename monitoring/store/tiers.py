@@ -129,18 +129,19 @@ def _groups(
 
 
 def read_blocks(found: Found, start_ms: int, end_ms: int, skip_compacted: bool) -> None:
-    """Add the pieces that are blocks; `skip_compacted` leaves out those that are chunks as well."""
+    """Add the pieces that are blocks; `skip_compacted` leaves out most of those that are chunks as well.
+
+    Whatever comes twice is told by its time; the marks are read before the blocks, so that nothing comes never.
+    """
     if not found.places():
         return
-    mark = "left join store_mark m using (source_id)" if skip_compacted else ""
-    is_open = "and b.win >= coalesce(m.chunk_to, 0)" if skip_compacted else ""
+    low = max(start_ms // WINDOW_MS, _compacted_to(found) if skip_compacted else 0)
     data = wire.copy_out(
-        "select b.source_id, b.first_ms, b.layout_id, b.n, b.ts,"  # noqa: S608  (two fixed clauses)
-        " substr(b.v, u.place * b.n * 8 + 1, u.size * b.n * 8)"
+        "select b.source_id, b.first_ms, b.layout_id, b.n, b.ts, substr(b.v, u.place * b.n * 8 + 1, u.size * b.n * 8)"
         " from unnest(%s::int[], %s::int[], %s::int[], %s::int[]) u (source_id, layout_id, place, size)"
-        f" {mark} join store_block b on b.source_id = u.source_id and b.layout_id = u.layout_id {is_open}"
+        " join store_block b on b.source_id = u.source_id and b.layout_id = u.layout_id"
         " and b.win between %s and %s and b.first_ms between %s and %s order by b.created",
-        [*found.columns(), start_ms // WINDOW_MS, end_ms // WINDOW_MS, start_ms - PIVOT_MS, end_ms],
+        [*found.columns(), low, end_ms // WINDOW_MS, start_ms - PIVOT_MS, end_ms],
     )
     if _take_equal_blocks(found, data):
         return
@@ -155,6 +156,16 @@ def read_blocks(found: Found, start_ms: int, end_ms: int, skip_compacted: bool) 
         if len(part):
             piece.lines, piece.values = place.lines, np.frombuffer(part, "<f8").reshape(-1, count)[place.inner]
         found.pieces[source_id].append(piece)
+
+
+def _compacted_to(found: Found) -> int:
+    """Return the window below which every wanted source is compacted."""
+    marks = wire.execute(
+        "select min(coalesce(m.chunk_to, 0))"
+        " from unnest(%s::int[]) u (source_id) left join store_mark m using (source_id)",
+        [list(found.picked)],
+    )
+    return int(marks[0][0] or 0)
 
 
 def _take_equal_blocks(found: Found, data: bytes) -> bool:
