@@ -48,17 +48,15 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("Rules", "rule", ("admin:alerts_rule_changelist",), "alerts.view_rule"),
             Entry("Rule groups", "stacks", ("admin:alerts_rulegroup_changelist",), "alerts.view_rulegroup"),
             Entry("Silences", "notifications_paused", ("admin:alerts_silence_changelist",), "alerts.view_silence"),
+            Entry("Inhibition", "layers_clear", ("admin:alerts_inhibitrule_changelist",), "alerts.view_inhibitrule"),
         ),
     ),
     (
         "Whom to tell",
         (
-            Entry(
-                "Receivers & routes",
-                "alt_route",
-                ("alerts:routes", "alerts:routing", "admin:alerts_receiver_changelist"),
-                "alerts.view_receiver",
-            ),
+            Entry("Receivers", "campaign", ("admin:alerts_receiver_changelist",), "alerts.view_receiver"),
+            Entry("Routes", "alt_route", ("alerts:routes", "admin:alerts_route_changelist"), "alerts.view_route"),
+            Entry("Times", "calendar_clock", ("admin:alerts_timeinterval_changelist",), "alerts.view_timeinterval"),
             Entry(
                 "Notifications", "outgoing_mail", ("admin:alerts_notification_changelist",), "alerts.view_notification"
             ),

@@ -260,4 +260,7 @@ def pulse(request: HttpRequest) -> HttpResponse:
 
 
 def _slack_url() -> str:
-    return admin_url(Receiver, "add")
+    try:
+        return reverse("alerts:connect_slack")
+    except NoReverseMatch:
+        return admin_url(Receiver, "add")

@@ -84,6 +84,10 @@ class ModelAdmin(_ModelAdmin):
     compressed_fields = True
     formfield_overrides: Any = _OVERRIDES
 
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether the user may add a row; `obj` because Unfold asks so for actions with permissions=["add"]."""
+        return super().has_add_permission(request)
+
 
 class HistoryAdmin(SimpleHistoryAdmin, ModelAdmin):
     """A model whose every change is kept: adds the history page with differences and restore."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
@@ -36,7 +38,7 @@ class HostAdmin(ModelAdmin):
         "name", "agent_version", "interval_seconds", "clock_skew_seconds", "first_seen", "last_seen", "facts",
     ]  # fmt: skip
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """A host appears with its first batch, never by hand."""
         return False
 

@@ -124,7 +124,7 @@
         : model.series.length === 1 && order === 0 ? () => theme.fade(one.colour(), 0.1) : undefined,
     });
     return {
-      width: Math.max(place.clientWidth, 120), height: model.height, legend: { show: false }, padding: [10, 6, 0, 0],
+      width: Math.max(place.clientWidth, 120), height: model.height, legend: { show: false }, padding: [10, 16, 0, 0],
       cursor: {
         sync: model.sync ? { key: model.sync, setSeries: false } : undefined, drag: { x: true, y: false },
         points: { size: 6 }, focus: { prox: 24 },
