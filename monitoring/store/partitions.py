@@ -78,7 +78,9 @@ def build(partition: Partition) -> None:
 
 
 def attach(partition: Partition, fillfactor: int = 90) -> None:
-    """Index the table of a partition and make it part of its tier; statistics follow for the planner."""
+    """Index the table of a partition and make it part of its tier, unless it is that already."""
+    if partition in existing(partition.table):
+        return
     index = "unique index" if partition.table != "store_block" else "index"
     columns = _INDEXES[partition.table]
     _run(f"create {index} if not exists {{index}} on {{name}} ({columns}) with (fillfactor = {fillfactor})", partition)
