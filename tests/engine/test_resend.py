@@ -72,6 +72,10 @@ def test_PF_5_a_short_pause_changes_nothing() -> None:
     assert mended(hold=300, paused_at=60, back_at=75) == at(0)
 
 
+def test_PF_5_a_pause_of_two_intervals_is_no_short_one() -> None:
+    assert mended(hold=300, paused_at=60, back_at=90) == at(90)
+
+
 def test_PF_2_the_clock_starts_again_when_for_is_shorter_than_the_grace_time() -> None:
     assert mended(hold=5 * MINUTE, paused_at=60, back_at=120) == at(120)
 

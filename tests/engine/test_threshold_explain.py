@@ -116,6 +116,12 @@ def test_a_row_that_expires_first_covers_nothing_that_outlives_it() -> None:
     assert unreachable([row(1, priority=5, expires_at=NOW + timedelta(days=1)), row(2)]) == []
 
 
+def test_a_row_that_expires_later_covers_one_that_expires_before() -> None:
+    rows = [row(1, priority=5, expires_at=NOW + timedelta(days=2)), row(2, expires_at=NOW + timedelta(days=1))]
+    assert [found.threshold.id for found in unreachable(rows)] == [2]
+    assert unreachable([rows[1], row(3, priority=-1, expires_at=NOW + timedelta(days=3))]) == []
+
+
 @given(row_lists, series_lists)
 def test_an_unreachable_row_never_wins(rows: list[Threshold], labels: list[Labels]) -> None:
     numbered = [
