@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -56,17 +55,21 @@ def one_batch(host: str = "ana", at_ms: int = AT_MS) -> Message:
     return pack(Batch(host, at_ms, 15.0, "0.1.0", ["host_up"], np.ones(1), {"cores": 2}))
 
 
-def next_task(broker: redis.Redis) -> tuple[dict, list[Message]]:
-    """Wait for a message in the ingest queue; returns its headers and batches."""
-    found = broker.blpop([tasks.INGEST_QUEUE], timeout=WAIT_SECONDS)
-    assert found, "no batch came"
-    envelope = json.loads(found[1])
-    (messages,), _, _ = json.loads(b64decode(envelope["body"]))
-    return envelope["headers"], messages
+def next_task(broker: redis.Redis, sender: subprocess.Popen | None = None) -> tuple[dict, list[Message]]:
+    """Wait for a message in the ingest queue; returns its headers and batches. Fails at once when the sender ended."""
+    for _ in range(WAIT_SECONDS):
+        found = broker.blpop([tasks.INGEST_QUEUE], timeout=1)
+        if found:
+            envelope = json.loads(found[1])
+            (messages,), _, _ = json.loads(b64decode(envelope["body"]))
+            return envelope["headers"], messages
+        if sender and sender.poll() is not None:
+            pytest.fail(f"the sender ended: {sender.stderr.read().decode()[-2000:]}")
+    pytest.fail("no batch came")
 
 
-def next_batch(broker: redis.Redis) -> Received:
-    return unpack(next_task(broker)[1][0])
+def next_batch(broker: redis.Redis, sender: subprocess.Popen | None = None) -> Received:
+    return unpack(next_task(broker, sender)[1][0])
 
 
 @pytest.fixture
@@ -225,8 +228,7 @@ def test_the_house_is_kept_and_says_what_it_did():
 
 @pytest.mark.django_db
 def test_the_agent_collects_and_the_portal_stores_it(start, broker):
-    start("manage.py", "agent")
-    _, messages = next_task(broker)
+    _, messages = next_task(broker, start("manage.py", "agent"))
     received = unpack(messages[0])
     now = datetime.now(UTC)
     assert hosts.take(messages, now).samples == len(received.batch.keys) + 1
@@ -235,15 +237,15 @@ def test_the_agent_collects_and_the_portal_stores_it(start, broker):
 
 
 def test_the_agent_goes_on_at_its_interval(start, broker):
-    start("manage.py", "agent")
-    times = [next_batch(broker).batch.at_ms for _ in range(3)]
+    agent = start("manage.py", "agent")
+    times = [next_batch(broker, agent).batch.at_ms for _ in range(3)]
     assert times[1] < times[2]
     assert times[2] % 1000 == pytest.approx(times[1] % 1000, abs=900)
 
 
 def test_the_agent_ends_when_told(start, broker):
     agent = start("manage.py", "agent")
-    next_task(broker)
+    next_task(broker, agent)
     agent.terminate()
     assert agent.wait(WAIT_SECONDS) == 0
 
@@ -276,8 +278,7 @@ def test_one_reading_can_be_shown_without_a_broker(capsys):
 
 @pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
 def test_a_worker_collects_from_its_host(start, broker, pool):
-    start(*worker("-P", pool, "-c", "1"))
-    batch = next_batch(broker).batch
+    batch = next_batch(broker, start(*worker("-P", pool, "-c", "1"))).batch
     assert batch.host == "ana"
     assert {"host_up", "cpu_usage_percent", "gpu_collector_up"} <= {key.partition("{")[0] for key in batch.keys}
     assert batch.facts["cores"] == os.cpu_count()
@@ -285,23 +286,22 @@ def test_a_worker_collects_from_its_host(start, broker, pool):
 
 def test_a_worker_ends_with_its_collector_when_told(start, broker):
     process = start(*worker("-c", "1"))
-    next_task(broker)
+    next_task(broker, process)
     process.terminate()
     assert process.wait(WAIT_SECONDS) == 0
 
 
 def test_a_second_worker_takes_over_when_the_first_is_killed(start, broker):
     first = start(*worker("-P", "solo"))
-    next_task(broker)
+    next_task(broker, first)
     second = start(*worker("-P", "solo", "-n", "second@%h"))
     for line in second.stderr:
         if b"host_collector_started" in line:
             break
-    threading.Thread(target=second.stderr.read, daemon=True).start()
     os.killpg(first.pid, signal.SIGKILL)
     first.wait(WAIT_SECONDS)
     broker.delete(tasks.INGEST_QUEUE)
-    assert next_batch(broker).batch.host == "ana"
+    assert next_batch(broker, second).batch.host == "ana"
 
 
 def test_a_worker_can_be_told_not_to_collect(start, broker):
