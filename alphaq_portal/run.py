@@ -300,8 +300,8 @@ class PortalRun:
         children.stop_all([child for _, child in self._workers])
         children.stop_all([child for _, child in reversed(self._services)])
         self._book.unlink(missing_ok=True)
-        for name in ("redis.sock", "beat"):
-            (self.env.run_dir / name).unlink(missing_ok=True)
+        for path in (self.env.run_dir / "redis.sock", *self.env.run_dir.glob("beat*")):
+            path.unlink(missing_ok=True)
         shutil.rmtree(self.env.run_dir / "metrics", ignore_errors=True)
         self.say("stopped")
 
