@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitoring.collect.batch import MAX_FACTS_BYTES, MAX_KEYS_BYTES, MAX_SERIES, Batch, BatchError, pack, stamp, unpack
@@ -40,6 +40,7 @@ def test_a_batch_arrives_as_it_left():
     assert arrived.facts == {"cores": 2, "gpus": [{"name": "H200"}]}
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=50))
 def test_values_arrive_bit_for_bit(bits):
     values = np.array(bits, dtype=np.uint64).view(np.float64)
@@ -54,6 +55,7 @@ def test_the_stale_marker_survives():
     assert travelled(batch(values=values)).values.view(np.uint64)[1] == STALE_BITS
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1).filter(lambda text: "\n" not in text), max_size=20))
 def test_series_texts_arrive_as_they_left(keys):
     assert travelled(batch(keys=keys, values=[0.0] * len(keys))).keys == keys
@@ -119,6 +121,7 @@ def test_a_thing_that_is_no_mapping_is_refused(thing):
         unpack(thing)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(message())), st.none() | st.integers() | st.text() | st.floats()))
 def test_no_message_raises_anything_but_a_refusal(changes):
     try:
