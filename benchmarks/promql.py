@@ -286,7 +286,8 @@ def measure(server: Server | None, store: ArrayStore, kind: str, query: str) -> 
     if server is not None:
         verdict = difference(kind, answer, result) or "equal"
         del answer
-    repeats = 3 if max([first, *theirs]) > 2 else 5 if max([first, *theirs]) > 0.3 else 15
+    slowest = max([first, *theirs])
+    repeats = 1 if slowest > 10 else 3 if slowest > 2 else 5 if slowest > 0.3 else 15
     for _ in range(repeats):
         mine.append(ours(kind, query, store)[0])
         if server is not None:

@@ -4,14 +4,12 @@ Pure: no Django, no I/O, no clock but the monotonic one of the time limit. Stora
 """
 
 from .errors import EvaluationError, LimitError, ParseError, QueryError
-from .evaluate import instant, range_, requirements
+from .evaluate import instant, range_
 from .labels import EMPTY, METADATA, NAME, Labels
 from .limits import DEFAULT_LIMITS, Limits
 from .matchers import Matcher, matches_all
-from .plan import Requirement
-from .query import Query, Selector, SplitCondition, parse, parse_matchers, split_condition, suggest_metrics
+from .query import Query, Selector, SplitCondition, parse, parse_matchers, split_condition
 from .signatures import AGGREGATION_HELP, AGGREGATIONS, FUNCTIONS, Function
-from .slot import SlotSelect
 from .values import STALE_NAN, Block, RawSeries, Result, Select, Stats, is_stale
 
 __all__ = [
@@ -34,11 +32,9 @@ __all__ = [
     "Query",
     "QueryError",
     "RawSeries",
-    "Requirement",
     "Result",
     "Select",
     "Selector",
-    "SlotSelect",
     "SplitCondition",
     "Stats",
     "instant",
@@ -47,7 +43,5 @@ __all__ = [
     "parse",
     "parse_matchers",
     "range_",
-    "requirements",
     "split_condition",
-    "suggest_metrics",
 ]

@@ -13,7 +13,7 @@ from .errors import EvaluationError
 from .evaluator import Evaluator, Shared, Value, as_vector
 from .functions import FUNCTIONS_BY_NAME
 from .limits import DEFAULT_LIMITS, Clock, Limits, Meter
-from .plan import Bounds, Requirement, plan
+from .plan import Bounds, plan
 from .query import Query, parse
 from .values import Floats, Ints, RawSeries, Result, Select, Stats
 from .vectors import Vector
@@ -60,16 +60,6 @@ def range_(
     if end_ms < start_ms:
         raise EvaluationError("end timestamp must not be before start time")
     return _guarded(lambda: _range(query, _Run(query, start_ms, end_ms, step_ms, select, limits, clock)))
-
-
-def requirements(query: Query | str, start_ms: int, end_ms: int, step_ms: int = 0) -> list[Requirement]:
-    """Return what an evaluation will read: one entry per ``select`` call, start exclusive, end inclusive, ms.
-
-    For callers who evaluate many queries at one time and read what they share once.
-    """
-    query = parse(query) if isinstance(query, str) else query
-    made = plan(query, Bounds(start_ms, end_ms, step_ms), Meter(DEFAULT_LIMITS))
-    return list(dict.fromkeys(made.merged().values()))
 
 
 def _guarded(run: Callable[[], Result]) -> Result:

@@ -90,7 +90,10 @@ class Frame:
         count = max(1, _CHUNK_CELLS // max(1, self.values.shape[1], width))
         for start in range(0, len(self.values), count):
             stop = min(start + count, len(self.values))
-            yield slice(start, stop), self.rows(start, stop)
+            piece = self.rows(start, stop)
+            if piece.values.strides[1] > piece.values.strides[0]:  # stored by time: turn the piece, not the block
+                piece = Frame(piece.ts, np.ascontiguousarray(piece.values), piece.part)
+            yield slice(start, stop), piece
 
     def without_stale(self) -> Frame:
         """Return the frame without stale markers; itself when it has none."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property, lru_cache
 
 from . import nodes as n
@@ -107,12 +105,6 @@ def _parse_matchers(text: str) -> tuple[Matcher, ...]:
     if not from_braces.endswith("}"):
         from_braces = "{" + from_braces + "}"
     return parse_selector_text(from_braces)
-
-
-def suggest_metrics(query: Query, known: Collection[str]) -> dict[str, list[str]]:
-    """Return for every metric the query asks for and nobody knows up to three known names that look like it."""
-    unknown = [name for name in query.metric_names() if name not in known]
-    return {name: get_close_matches(name, known, 3, 0.7) for name in unknown}
 
 
 @dataclass(frozen=True, slots=True)

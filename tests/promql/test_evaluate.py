@@ -1,4 +1,4 @@
-"""The outer contract of evaluation: shapes, raw series, storage calls, sharing within a slot."""
+"""The outer contract of evaluation: shapes, raw series, storage calls, memory layouts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from monitoring.promql import (
     EvaluationError,
     Labels,
     Matcher,
-    Requirement,
     Select,
-    SlotSelect,
     matches_all,
 )
 
@@ -92,20 +90,6 @@ def test_distant_times_of_a_selector_are_asked_for_apart(storage: Recorder) -> N
     assert len(storage.calls) == 2
 
 
-def test_requirements_tell_what_will_be_read() -> None:
-    wanted = [Requirement((Matcher("=", "__name__", "x"),), 0, 600_000)]
-    assert promql.requirements("max_over_time(x[10m])", 600_000, 600_000) == wanted
-
-
-def test_the_queries_of_a_slot_share_their_reads(storage: Recorder) -> None:
-    queries = ["x > 1", "rate(x[5m]) > 0", "sum(x)"]
-    shared = SlotSelect(queries, 600_000, storage)
-    alone = [promql.instant(query, 600_000, storage).values.tolist() for query in queries]
-    storage.calls.clear()
-    assert [promql.instant(query, 600_000, shared).values.tolist() for query in queries] == alone
-    assert len(storage.calls) == 1
-
-
 def test_a_stale_marker_ends_a_series_at_once() -> None:
     values = np.array([[1.0, STALE_NAN]])
     storage = Recorder(Block((series("x"),), np.array([0, 15_000]), values))
@@ -132,13 +116,6 @@ def test_native_histogram_functions_are_refused_by_name(storage: Select) -> None
         promql.instant("histogram_count(x)", 60_000, storage)
 
 
-def test_unknown_metrics_get_suggestions() -> None:
-    known = ["requests_total", "request_seconds", "up"]
-    found = promql.suggest_metrics(promql.parse("rate(request_total[5m]) + up"), known)
-    assert found["request_total"][0] == "requests_total"
-    assert "up" not in found
-
-
 @pytest.mark.parametrize("level", [0.1, 1e9, 1e15])
 def test_the_mean_of_a_constant_series_is_its_value(level: float) -> None:
     storage = Recorder(Block((series("x"),), TS, np.full((1, 40), level)))
@@ -153,3 +130,13 @@ def test_a_long_quiet_window_after_a_huge_value_keeps_its_digits() -> None:
     expected = float(np.mean(values[0, -20:]))
     result = promql.instant("avg_over_time(x[5m])", int(TS[-1]), storage)
     assert result.values[0] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("query", ["rate(x[5m])", "avg_over_time(x[5m])", "x", "quantile_over_time(0.5, x[3m])"])
+def test_the_memory_layout_of_a_block_does_not_matter(query: str) -> None:
+    labels = tuple(series("x", i=str(i)) for i in range(50))
+    values = np.random.default_rng(1).random((50, 40))
+    answers = []
+    for laid in (np.ascontiguousarray(values), np.asfortranarray(values), np.repeat(values, 2, axis=1)[:, ::2]):
+        answers.append(promql.range_(query, 0, 585_000, 15_000, Recorder(Block(labels, TS, laid))).values)
+    assert all(np.array_equal(answers[0], answer, equal_nan=True) for answer in answers[1:])
