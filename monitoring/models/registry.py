@@ -55,6 +55,7 @@ class Host(models.Model):
         """Whether nothing has been heard of the host for too long at `at`."""
         return at - self.last_seen > self.silent_after
 
+
 class HealthKind(models.TextChoices):
     """How a model server says that it is well."""
 

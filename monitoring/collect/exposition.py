@@ -1,0 +1,241 @@
+"""The fast reading of what a target says: a scrape looks almost like the one before.
+
+Text before the last space of a line identifies the line; a process remembers each it has read strictly once. When all
+lines are those of the last scrape, only the numbers are read; else each line is looked up; what nobody has seen goes
+through `openmetrics`. A line with its own timestamp or an exemplar is never remembered, so it is always read strictly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import compress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .openmetrics import Malformed, Oversized, check_comment, read_line, read_value
+
+#: Texts remembered per process, about 300 bytes each; one more and the memory starts anew.
+MAX_REMEMBERED = 500_000
+#: Prometheus gives every NaN of a target these bits (value.NormalNaN), so that none can pass for a stale marker.
+NORMAL_NAN = np.array([0x7FF8000000000001], np.uint64).view(np.float64)[0]
+_COMMENT, _REJECTED = "#", ""
+_EOF = b"# EOF"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTime:
+    """A sample that brings its own time."""
+
+    key: str
+    value: float
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """The samples of one scrape.
+
+    `values`: float64 (len(keys),). `keys` is the very same object while nothing but numbers changes. `samples` counts
+    all lines with a sample, `repeated` those whose series had come before in the text, `added` the series that the
+    scrape before did not have. `warning` tells of series that were left out.
+    """
+
+    keys: tuple[str, ...]
+    values: NDArray[np.float64]
+    own: Sequence[OwnTime]
+    samples: int
+    added: int
+    repeated: int = 0
+    warning: str = ""
+
+
+@dataclass(slots=True)
+class _Structure:
+    """All of a scrape but its numbers: what stands before the last space of each line, and which lines count."""
+
+    heads: list[bytes]
+    is_sample: list[bool]
+    keys: tuple[str, ...]
+    samples: int
+    repeated: int
+    warning: str
+
+
+class _Memory:
+    """Lines this process has read strictly: text before the number → (the same text, its series)."""
+
+    def __init__(self) -> None:
+        self.lines: dict[bytes, tuple[bytes, str]] = {}
+
+    def keep(self, head: bytes, key: str) -> None:
+        """Remember a line; comments and rejected series have marks for a key."""
+        if len(self.lines) >= MAX_REMEMBERED:
+            self.lines = {}
+        self.lines[head] = head, key
+
+
+_memory = _Memory()
+
+
+class Parser:
+    """Reads one scrape of a target after the other."""
+
+    def __init__(self, sample_limit: int, honor_timestamps: bool = True) -> None:
+        self.sample_limit = sample_limit
+        self.honor_timestamps = honor_timestamps
+        self._last: _Structure | None = None
+        self._last_keys: frozenset[str] | None = None
+
+    def read(self, body: bytes, is_openmetrics: bool) -> Exposition:
+        """Return the samples of an exposition; raises Malformed with the line, also for too many samples."""
+        if is_openmetrics and not (body.endswith((b"\n# EOF\n", b"\n# EOF")) or body in (b"# EOF\n", b"# EOF")):
+            raise Malformed(0, "OpenMetrics without # EOF at its end: the text was cut off")
+        parts = [line.rpartition(b" ") for line in body.split(b"\n")]
+        last = self._last
+        if last is not None and len(parts) == len(last.heads) and [part[0] for part in parts] == last.heads:
+            values = _numbers([part[2] for part in compress(parts, last.is_sample)])
+            if values is not None:
+                return Exposition(last.keys, values, (), last.samples, 0, last.repeated, last.warning)
+        return _LineByLine(self, is_openmetrics).read(parts)
+
+    def learn(self, structure: _Structure | None, keys: tuple[str, ...]) -> int:
+        """Keep what the next scrape will be compared with; return how many series are new in this one."""
+        before, now = self._last_keys, frozenset(keys)
+        self._last, self._last_keys = structure, now
+        return len(now) if before is None else len(now - before)
+
+
+def _numbers(texts: list[bytes]) -> NDArray[np.float64] | None:
+    """Return the numbers of some texts, None when one is not a number as Prometheus writes it."""
+    try:
+        values = np.fromiter(map(float, texts), np.float64, len(texts))
+    except ValueError:
+        return None
+    joined = b" ".join(texts)
+    if b"_" in joined or b"\r" in joined:  # Python reads 1_000 and 1\r as numbers
+        return None
+    return _normal(values)
+
+
+def _normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    values[np.isnan(values)] = NORMAL_NAN
+    return values
+
+
+class _LineByLine:
+    """One reading of a text whose lines have changed."""
+
+    def __init__(self, parser: Parser, is_openmetrics: bool) -> None:
+        self.parser, self.is_openmetrics = parser, is_openmetrics
+        self.keys: list[str] = []
+        self.values: list[float] = []
+        self.own: list[OwnTime] = []
+        self.rejected, self.first_rejected = 0, ""
+        self.can_repeat = True  # whether the same heads again mean the same series
+
+    def read(self, parts: list[tuple[bytes, bytes, bytes]]) -> Exposition:
+        known = _memory.lines
+        heads: list[bytes] = []
+        is_sample: list[bool] = []
+        number = 0
+        try:
+            for number, part in enumerate(parts, 1):
+                head, _, text = part
+                found = known.get(head)
+                if found is None:
+                    key = self._strictly(part, number == len(parts))
+                else:
+                    head, key = found
+                    if key and key is not _COMMENT:
+                        self.keys.append(key)
+                        self.values.append(float(text))
+                heads.append(head)
+                is_sample.append(bool(key) and key is not _COMMENT)
+        except ValueError as error:
+            raise Malformed(number, _reason(error, text)) from error
+        self._check_numbers(parts, is_sample)
+        return self._finish(heads, is_sample)
+
+    def _strictly(self, part: tuple[bytes, bytes, bytes], is_last: bool) -> str:
+        """Read a line nobody has seen; return its series, or a mark when it gives no sample at the scrape's time."""
+        head, space, text = part
+        line = head + space + text
+        if not line:
+            if self.is_openmetrics and not is_last:
+                raise ValueError("an empty line, which OpenMetrics does not allow")
+            return _COMMENT
+        if line.startswith(b"#"):
+            check_comment(line, self.is_openmetrics)
+            if head != b"#":
+                _memory.keep(head, _COMMENT)
+            return _COMMENT
+        try:
+            found = read_line(line, self.is_openmetrics)
+        except Oversized as error:
+            self.rejected += 1
+            self.first_rejected = self.first_rejected or str(error)
+            self.can_repeat = False
+            return _REJECTED
+        if found.at_ms is not None and self.parser.honor_timestamps:
+            self.own.append(OwnTime(found.key, float(_normal(np.array([found.value]))[0]), found.at_ms))
+            self.can_repeat = False
+            return _REJECTED
+        self.keys.append(found.key)
+        self.values.append(found.value)
+        if found.at_ms is None and not found.has_exemplar and space:
+            _memory.keep(head, found.key)
+        else:
+            self.can_repeat = False
+        return found.key
+
+    def _check_numbers(self, parts: list[tuple[bytes, bytes, bytes]], is_sample: list[bool]) -> None:
+        """Refuse what only Python takes for a number."""
+        joined = b" ".join([part[2] for part in compress(parts, is_sample)])
+        if b"_" not in joined and b"\r" not in joined:
+            return
+        for number, (part, counts) in enumerate(zip(parts, is_sample, strict=True), 1):
+            if counts and (b"_" in part[2] or b"\r" in part[2]):
+                raise Malformed(number, _reason(ValueError(), part[2]))
+
+    def _finish(self, heads: list[bytes], is_sample: list[bool]) -> Exposition:
+        samples = len(self.keys) + len(self.own) + self.rejected
+        if samples > self.parser.sample_limit:
+            raise Malformed(0, f"{samples:,} samples; {self.parser.sample_limit:,} are allowed for this target")
+        keys, values, repeated = self._once()
+        warnings = []
+        if repeated:
+            warnings.append(f"{repeated:,} samples of series that had come before in the text were dropped")
+        if self.rejected:
+            warnings.append(f"{self.rejected:,} series were left out: {self.first_rejected}")
+        warning = "; ".join(warnings)
+        can_repeat = self.can_repeat and not repeated
+        structure = _Structure(heads, is_sample, keys, samples, repeated, warning) if can_repeat else None
+        added = self.parser.learn(structure, keys)
+        return Exposition(keys, _normal(values), self.own, samples, added, repeated, warning)
+
+    def _once(self) -> tuple[tuple[str, ...], NDArray[np.float64], int]:
+        """Return series and values without those that come again; the first wins, as in Prometheus."""
+        values = np.array(self.values, np.float64)
+        last = self.parser._last
+        if last is not None and len(last.keys) == len(self.keys) and list(last.keys) == self.keys:
+            return last.keys, values, 0
+        if len(set(self.keys)) == len(self.keys):
+            return tuple(self.keys), values, 0
+        first: dict[str, int] = {}
+        for place, key in enumerate(self.keys):
+            first.setdefault(key, place)
+        return tuple(first), values[list(first.values())], len(self.keys) - len(first)
+
+
+def _reason(error: ValueError, text: bytes) -> str:
+    """Return what is wrong in our words; the look-up path fails with Python's own message about the number."""
+    message = str(error)
+    if message and not message.startswith("could not convert"):
+        return message
+    try:
+        read_value(text.decode("utf-8", "replace"))
+    except ValueError as plain:
+        return str(plain)
+    return f"expected a number, got {text[:100]!r}"
