@@ -1,5 +1,15 @@
 """Addresses of the alerts app's pages."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from alerts import views
+
+app_name = "alerts"
+urlpatterns = [
+    path("alerts/", views.AlertList.as_view(), name="alerts"),
+    path("alerts/<int:pk>/", views.AlertPage.as_view(), name="alert"),
+    path("alerts/<int:pk>/chart.json", views.chart_json, name="alert_chart"),
+    path("alerts/<int:pk>/<slug:verb>/", views.act, name="alert_act"),
+    path("alerts/<int:pk>/silence/new/", views.SilencePage.as_view(), name="alert_silence"),
+    path("setup/slack/", views.ConnectSlack.as_view(), name="connect_slack"),
+]

@@ -1,0 +1,5 @@
+"""The alerting half in the admin."""
+
+from alerts.admin import alerts, notifications, receivers, routes, rule_groups, rules, silences
+
+__all__ = ["alerts", "notifications", "receivers", "routes", "rule_groups", "rules", "silences"]

@@ -98,7 +98,30 @@
     }
   }
 
+  // Most rows need no band, recovery, priority or end: those columns show on request, or when one is used.
+  function narrow(group) {
+    const rare = ["upper", "recover_value", "priority", "expires_at_0"];
+    const used = rare.some((name) => [...group.querySelectorAll(`[name$="-${name}"]`)]
+      .some((field) => !field.name.includes("__prefix__") && field.value && !(name === "priority" && field.value === "0")));
+    const more = document.createElement("button");
+    more.type = "button";
+    more.className = "aq-more aq-columns";
+    const show = (isNarrow) => {
+      group.classList.toggle("is-narrow", isNarrow);
+      more.textContent = isNarrow ? "More columns: band, recovery, priority, until" : "Fewer columns";
+    };
+    more.addEventListener("click", () => show(!group.classList.contains("is-narrow")));
+    group.querySelector("fieldset").append(more);
+    show(!used);
+    group.addEventListener("change", (event) => {
+      const isBand = event.target.name.endsWith("-operator") && ["inside", "outside"].includes(event.target.value);
+      if (isBand) show(false);
+    });
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
+    const group = document.getElementById("thresholds-group");
+    if (group && group.querySelector("[name$='-value']")) narrow(group);
     const panel = document.getElementById("aq-rule-check");
     const form = document.getElementById("rule_form");
     if (panel && form) window.alphaqRuleForm = new RuleForm(form, panel);

@@ -1,0 +1,280 @@
+"""What people do to alerts and rules: one function a verb, with its permission, its lock and its line in the history.
+
+Pages, admin actions, Slack buttons and the API are doors to these; none of them writes such rows itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import F
+
+from alerts import dispatch, policy
+from alerts.engine import silences as engine
+from alerts.engine.matching import MatcherError
+from alerts.models import Alert, Event, GroupClock, Rule, Silence, Threshold
+from monitoring.promql import Labels
+
+User = Any  # settings.AUTH_USER_MODEL; the verbs use has_perm and get_username
+_ACTIVE = (Alert.State.PENDING, Alert.State.FIRING)
+_KIND = Event.Kind
+# The longest anything may be kept quiet from a page: a week is a holiday, more is forgotten.
+LONGEST_SNOOZE = timedelta(days=7)
+
+
+class Refused(ValueError):
+    """The verb makes no sense now; the text says why and is meant for the person who tried."""
+
+
+def acknowledge(alert_id: int, user: User, at: datetime) -> Alert:
+    """Say that `user` has it: firing alerts are not repeated meanwhile. Raises PermissionDenied and Refused."""
+    with transaction.atomic():
+        alert = _locked(alert_id, user)
+        _must_be_active(alert)
+        if alert.acknowledged_at is not None:
+            raise Refused(f"{alert.acknowledged_by or 'Somebody'} has it already.")
+        alert.acknowledged_at, alert.acknowledged_by, alert.updated_at = at, user, at
+        alert.save(update_fields=["acknowledged_at", "acknowledged_by", "updated_at"])
+        _note(alert, _KIND.ACKNOWLEDGED, user, at)
+    return alert
+
+
+def unacknowledge(alert_id: int, user: User, at: datetime) -> Alert:
+    """Give it back: whoever is on duty is reminded again. Raises PermissionDenied and Refused."""
+    with transaction.atomic():
+        alert = _locked(alert_id, user)
+        if alert.acknowledged_at is None:
+            raise Refused("Nobody has acknowledged it.")
+        alert.acknowledged_at, alert.acknowledged_by, alert.updated_at = None, None, at
+        alert.save(update_fields=["acknowledged_at", "acknowledged_by", "updated_at"])
+        _note(alert, _KIND.UNACKNOWLEDGED, user, at)
+    return alert
+
+
+def snooze(alert_id: int, user: User, until: datetime, at: datetime) -> Alert:
+    """Send no reminder before `until`, at most a week ahead. Raises PermissionDenied and Refused."""
+    if until <= at:
+        raise Refused("Choose a time in the future.")
+    if until - at > LONGEST_SNOOZE:
+        raise Refused("A snooze lasts at most 7 days; make a silence for more.")
+    with transaction.atomic():
+        alert = _locked(alert_id, user)
+        _must_be_active(alert)
+        alert.snoozed_until, alert.updated_at = until, at
+        alert.save(update_fields=["snoozed_until", "updated_at"])
+        _note(alert, _KIND.SNOOZED, user, at, f"No reminder until {until:%Y-%m-%d %H:%M} UTC.")
+    return alert
+
+
+def note(alert_id: int, user: User, text: str, at: datetime) -> Event:
+    """Write a note into the alert's timeline. Raises PermissionDenied, and Refused for an empty or endless one."""
+    text = text.strip()
+    if not text:
+        raise Refused("Write something.")
+    if len(text) > 5000:
+        raise Refused("A note has at most 5,000 characters; link to the longer text.")
+    with transaction.atomic():
+        return _note(_locked(alert_id, user), _KIND.NOTE, user, at, text)
+
+
+def resolve(alert_id: int, user: User, at: datetime) -> Alert:
+    """End a posted alert, or one of a rule whose series has stopped reporting; others end by their rule.
+
+    Raises PermissionDenied and Refused.
+    """
+    with transaction.atomic():
+        _may(user, "alerts.change_alert")
+        alert = Alert.objects.select_related("rule").get(pk=alert_id)
+        if alert.rule is not None:
+            _hold_clocks([alert.rule.group_id])
+        alert = _locked(alert_id, user)
+        _must_be_active(alert)
+        if alert.rule_id is not None and alert.no_data_since is None:
+            raise Refused("A rule decides when this ends. Snooze or silence it, or change the rule's limit.")
+        _end([alert], at, "by_hand", f"Resolved by hand by {user.get_username()}.", user)
+    return alert
+
+
+# -- silences ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SilencePreview:
+    """What a silence would do to what fires now: the alerts it covers, how many there are, and warnings."""
+
+    covered: tuple[Alert, ...]
+    total: int
+    warnings: tuple[str, ...]
+
+
+def preview_silence(matchers: Sequence[str], starts_at: datetime, ends_at: datetime, at: datetime) -> SilencePreview:
+    """What a silence would do; raises Refused for one that cannot be kept, in particular one that covers everything."""
+    value = _checked_silence(matchers, starts_at, ends_at, at)
+    firing = list(Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).order_by("-fired_at", "-id"))
+    labels = {alert.pk: Labels.of(alert.labels) for alert in firing}
+    preview = engine.preview(value, [*labels.values()], at)
+    matched = set(preview.matched)
+    covered = tuple(alert for alert in firing if labels[alert.pk] in matched)
+    return SilencePreview(covered, len(firing), preview.warnings)
+
+
+def silence(
+    matchers: Sequence[str], user: User, starts_at: datetime, ends_at: datetime, comment: str, at: datetime
+) -> Silence:
+    """Make a silence; every firing alert that it covers gets a line. Raises PermissionDenied and Refused."""
+    _may(user, "alerts.add_silence")
+    if not comment.strip():
+        raise Refused("Say why: whoever looks at this silence later will ask.")
+    starts_at = max(starts_at, at)
+    preview = preview_silence(matchers, starts_at, ends_at, at)
+    with transaction.atomic():
+        row = Silence.objects.create(
+            matchers=list(matchers), starts_at=starts_at, ends_at=ends_at, comment=comment.strip(), author=user,
+            created_by=user.get_username(),
+        )  # fmt: skip
+        words = f"Until {ends_at:%Y-%m-%d %H:%M} UTC: {comment.strip()}"
+        Event.objects.bulk_create(
+            Event(alert=alert, rule_id=alert.rule_id, at=at, kind=_KIND.SILENCED, reason=words, actor=user)
+            for alert in preview.covered
+        )
+    return row
+
+
+def end_silence(silence_id: int, user: User, at: datetime) -> Silence:
+    """End a silence now; a pending one never starts. Raises PermissionDenied and Refused."""
+    _may(user, "alerts.change_silence")
+    with transaction.atomic():
+        row = Silence.objects.select_for_update().get(pk=silence_id)
+        if row.ends_at <= at:
+            raise Refused("It has ended already.")
+        ended = engine.expire(policy.silence_value(row), at)
+        row.starts_at, row.ends_at = ended.starts_at, ended.ends_at
+        row.save()
+    return row
+
+
+def extend_silence(silence_id: int, user: User, by: timedelta, at: datetime) -> Silence:
+    """Let a silence last longer. Raises PermissionDenied, and Refused once it has ended."""
+    _may(user, "alerts.change_silence")
+    with transaction.atomic():
+        row = Silence.objects.select_for_update().get(pk=silence_id)
+        if row.ends_at <= at:
+            raise Refused("It has ended; make a new one.")
+        row.ends_at += by
+        row.save()
+    return row
+
+
+def _checked_silence(matchers: Sequence[str], starts_at: datetime, ends_at: datetime, at: datetime) -> engine.Silence:
+    try:
+        parsed = policy.matchers(matchers)
+        return engine.check_silence(engine.Silence("", parsed, max(starts_at, at), ends_at), at)
+    except (MatcherError, engine.InvalidSilence) as error:
+        text = str(error)
+        raise Refused(text[:1].upper() + text[1:] + ".") from error
+
+
+# -- rules -------------------------------------------------------------------------------------------------------------
+
+
+def set_life(rules: Iterable[Rule], life: str, user: User, at: datetime) -> int:
+    """Bring rules to live, shadow or disabled and end what they had raised; returns how many changed.
+
+    Raises PermissionDenied.
+    """
+    _may(user, "alerts.change_rule")
+    changed = 0
+    for rule in rules:
+        if rule.life == life:
+            continue
+        before, rule.life = rule.get_life_display(), Rule.Life(life)
+        with transaction.atomic():
+            rule._change_reason = f"{before} → {rule.get_life_display()}"
+            rule.save()
+            end_alerts(rule, user, at, f"The rule became {rule.get_life_display()}.")
+            Event.objects.create(
+                rule=rule, at=at, kind=_KIND.CHANGED, actor=user, reason=f"{before} → {rule.get_life_display()}"
+            )
+        changed += 1
+    return changed
+
+
+def end_alerts(rule: Rule, user: User, at: datetime, words: str, group_ids: Iterable[int] = ()) -> int:
+    """End every alert that a rule has raised, since nothing will any more; returns how many.
+
+    group_ids: groups that the rule belonged to before, whose evaluations must wait as well.
+
+    For rules that are switched off, renamed or about to be deleted: an evaluation that never comes ends nothing.
+    Call it inside a transaction.
+    """
+    _hold_clocks([rule.group_id, *group_ids])
+    active = list(Alert.objects.select_for_update(no_key=True).filter(rule=rule, state__in=_ACTIVE).order_by("id"))
+    pending = [alert.pk for alert in active if alert.state == Alert.State.PENDING]
+    Alert.objects.filter(pk__in=pending).delete()
+    _end([alert for alert in active if alert.state == Alert.State.FIRING], at, "rule_changed", words, user)
+    return len(active)
+
+
+def duplicate(rule: Rule, user: User) -> Rule:
+    """A copy of a rule with its thresholds, as a draft of another name in the same group. Raises PermissionDenied."""
+    _may(user, "alerts.add_rule")
+    names = set(Rule.objects.filter(group=rule.group_id).values_list("name", flat=True))
+    stem = f"{rule.name[:180]}Copy"
+    name = next(one for one in (stem, *(f"{stem}{number}" for number in range(2, len(names) + 3))) if one not in names)
+    with transaction.atomic():
+        rows = list(rule.thresholds.all())
+        copy = Rule.objects.get(pk=rule.pk)
+        copy.pk, copy.name, copy.life, copy.starter_key, copy.revision = None, name, Rule.Life.DRAFT, "", 1
+        copy._state.adding = True
+        copy.save()
+        for row in rows:
+            Threshold.objects.create(
+                rule=copy, severity=row.severity, operator=row.operator, value=row.value, upper=row.upper,
+                recover_value=row.recover_value, hold_seconds=row.hold_seconds, selector=row.selector,
+                priority=row.priority, reason=row.reason, author=user, expires_at=row.expires_at,
+                is_enabled=row.is_enabled,
+            )  # fmt: skip
+    return copy
+
+
+# -- what they share ---------------------------------------------------------------------------------------------------
+
+
+def _may(user: User, permission: str) -> None:
+    if not user.has_perm(permission):
+        raise PermissionDenied(permission)
+
+
+def _locked(alert_id: int, user: User) -> Alert:
+    """The alert's row, locked; whoever may not act on alerts does not even wait for it."""
+    _may(user, "alerts.change_alert")
+    return Alert.objects.select_for_update(no_key=True).get(pk=alert_id)
+
+
+def _must_be_active(alert: Alert) -> None:
+    if alert.state == Alert.State.RESOLVED:
+        raise Refused("It has resolved already.")
+
+
+def _note(alert: Alert, kind: str, user: User, at: datetime, reason: str = "") -> Event:
+    return Event.objects.create(alert=alert, rule_id=alert.rule_id, at=at, kind=kind, reason=reason, actor=user)
+
+
+def _hold_clocks(group_ids: Sequence[int]) -> None:
+    """Keep evaluations of these groups away until the commit, and make them read the alerts' rows afterwards."""
+    clocks = GroupClock.objects.select_for_update().filter(group_id__in=group_ids).order_by("pk")
+    held = [clock.pk for clock in clocks]
+    GroupClock.objects.filter(pk__in=held).update(state_version=F("state_version") + 1)
+
+
+def _end(alerts: Sequence[Alert], at: datetime, cause: str, words: str, user: User) -> None:
+    for alert in alerts:
+        alert.state, alert.resolved_at, alert.resolve_reason, alert.updated_at = Alert.State.RESOLVED, at, cause, at
+        alert.save(update_fields=["state", "resolved_at", "resolve_reason", "updated_at"])
+        _note(alert, _KIND.RESOLVED, user, at, words)
+    dispatch.route([alert for alert in alerts if not alert.is_shadow], at)

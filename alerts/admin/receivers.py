@@ -1,0 +1,186 @@
+"""Who is told: receivers with their ways out, and Slack apps whose secrets are written and never shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from alerts import slack_setup
+from alerts.admin.fields import SecretsMixin, SecretWidget, last_four
+from alerts.admin.listing import OVERRIDES, AlertsAdmin, AlertsHistoryAdmin, ago, dot
+from alerts.models import Integration, Receiver, SlackApp
+from alphaq_portal.ui import StackedInline, action, admin_url, dialog_done, display
+
+
+class SlackAppForm(SecretsMixin, forms.ModelForm):
+    """A Slack app; a secret that is left empty stays as it is."""
+
+    secrets = ("bot_token", "signing_secret", "app_token")
+
+    class Meta:
+        model = SlackApp
+        fields = ["name", "bot_token", "signing_secret", "app_token"]
+        widgets = {"bot_token": SecretWidget(), "signing_secret": SecretWidget(), "app_token": SecretWidget()}
+
+    def clean_bot_token(self) -> str:
+        """Refuse what cannot be a bot token."""
+        token: str = (self.cleaned_data["bot_token"] or "").strip()
+        if token and not token.startswith("xoxb-"):
+            raise forms.ValidationError("A bot token starts with xoxb-; copy it from OAuth & Permissions.")
+        return token
+
+    def clean_app_token(self) -> str:
+        """Refuse what cannot be an app-level token."""
+        token: str = (self.cleaned_data["app_token"] or "").strip()
+        if token and not token.startswith("xapp-"):
+            raise forms.ValidationError("An app-level token starts with xapp-; copy it from Basic Information.")
+        return token
+
+
+@admin.register(SlackApp)
+class SlackAppAdmin(AlertsAdmin):
+    """Slack apps; the secrets of one are written, never shown again."""
+
+    form = SlackAppForm
+    list_display = ["name", "team", "token", "used_by"]
+    search_fields = ["name"]
+    fieldsets = [(None, {"fields": ["name", "bot_token", "signing_secret", "app_token"]})]
+    empty_icon, empty_title = "forum", "No Slack app yet."
+    empty_text = "The set-up page takes a token and a channel, checks both, and sends a test message."
+    empty_link = ("Connect Slack", "alerts:connect_slack")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SlackApp]:
+        """The apps with the number of channels that use each."""
+        return super().get_queryset(request).annotate(channels=Count("integration"))
+
+    @display(description="Bot token")
+    def token(self, app: SlackApp) -> SafeString:
+        """The last characters of the token."""
+        return format_html('<code class="aq-mono">{}</code>', last_four(app.bot_token))
+
+    @display(description="Used by")
+    def used_by(self, app: SlackApp) -> str:
+        """How many ways out post with it."""
+        count = app.channels  # type: ignore[attr-defined]
+        return f"{count} channel{'' if count == 1 else 's'}"
+
+
+class IntegrationForm(SecretsMixin, forms.ModelForm):
+    """One way out; an address that is left empty stays as it is."""
+
+    secrets = ("url",)
+
+    class Meta:
+        model = Integration
+        fields = [
+            "kind", "slack_app", "target", "url", "send_resolved", "is_enabled", "title_template", "text_template",
+        ]  # fmt: skip
+        widgets = {"url": SecretWidget()}
+
+
+class IntegrationInline(StackedInline):
+    """The ways out of a receiver."""
+
+    model = Integration
+    form = IntegrationForm
+    formfield_overrides = OVERRIDES
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    "kind", ("slack_app", "target"), "url", ("send_resolved", "is_enabled"),
+                    ("title_template", "text_template"), "health",
+                ]
+            },
+        )
+    ]  # fmt: skip
+    readonly_fields = ["health"]
+    verbose_name, verbose_name_plural = "way out", "ways out"
+
+    @display(description="Last result")
+    def health(self, row: Integration) -> SafeString | str:
+        """What the last message through it came to."""
+        return _health(row) if row.pk else "–"
+
+
+@admin.register(Receiver)
+class ReceiverAdmin(AlertsHistoryAdmin):
+    """Names that routes point to, each with its ways out."""
+
+    list_display = ["name", "ways", "result", "routes_count", "managed_by"]
+    search_fields = ["name", "integrations__target"]
+    inlines = [IntegrationInline]
+    fieldsets = [(None, {"fields": [("name", "fallback")]})]
+    autocomplete_fields = ["fallback"]
+    actions_detail = ["send_test"]
+    empty_icon, empty_title = "send", "Nobody is told yet."
+    empty_text = "A receiver is a name with one or more ways out: a Slack channel, a webhook, a mailbox."
+    empty_link = ("Connect Slack", "alerts:connect_slack")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Receiver]:
+        """The receivers with their ways out and the number of routes that lead to each."""
+        rows = super().get_queryset(request).annotate(routes_to=Count("routes", distinct=True))
+        return rows.prefetch_related("integrations")
+
+    @display(description="Ways out")
+    def ways(self, receiver: Receiver) -> SafeString:
+        """Where its messages go."""
+        rows = list(receiver.integrations.all())
+        if not rows:
+            return dot("warning", "none: messages are kept")
+        return format_html_join(
+            " ", '<span class="aq-label{}">{}</span>',
+            (("" if row.is_enabled else " is-none", f"{row}{'' if row.is_enabled else ' (off)'}") for row in rows),
+        )  # fmt: skip
+
+    @display(description="Last result")
+    def result(self, receiver: Receiver) -> SafeString | str:
+        """The worst of its ways out."""
+        rows = [row for row in receiver.integrations.all() if row.is_enabled]
+        failed = [row for row in rows if _has_failed(row)]
+        return _health(failed[0]) if failed else _health(rows[0]) if rows else "–"
+
+    @display(description="Routes")
+    def routes_count(self, receiver: Receiver) -> int:
+        """How many routes lead here."""
+        return int(receiver.routes_to)  # type: ignore[attr-defined]
+
+    @action(
+        description="Send test message", url_path="send-test", permissions=["change"], icon="send",
+        dialog={
+            "title": "Send a test message?", "description": "One message goes out through every way that is on.",
+            "form_submit_text": "Send",
+        },
+    )  # fmt: skip
+    def send_test(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Send a message through each way out and show what each answered."""
+        receiver = get_object_or_404(Receiver, pk=object_id)
+        rows = list(receiver.integrations.filter(is_enabled=True))
+        if not rows:
+            self.message_user(request, "It has no way out that is on; add one first.", messages.WARNING)
+        for row in rows:
+            is_sent, words = slack_setup.send_test(row, request.user.get_username(), timezone.now())
+            self.message_user(request, f"{row}: {words}", messages.SUCCESS if is_sent else messages.ERROR)
+        return dialog_done(admin_url(receiver))
+
+
+def _has_failed(row: Integration) -> bool:
+    return row.last_error_at is not None and (row.last_ok_at is None or row.last_error_at > row.last_ok_at)
+
+
+def _health(row: Integration) -> SafeString:
+    now = timezone.now()
+    if _has_failed(row):
+        return format_html('<span class="aq-error">{}</span> {}', row.last_error[:200], ago(row.last_error_at, now))
+    if row.last_ok_at is None:
+        return format_html('<span class="aq-muted">{}</span>', "nothing sent yet")
+    return format_html("{} {}", dot("ok", "sent"), ago(row.last_ok_at, now))

@@ -1,0 +1,76 @@
+"""The form of a rule with its thresholds: its fields, and what was typed into it as a rule that is not saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.forms import BaseInlineFormSet
+from django.http import QueryDict
+
+from alerts.admin.fields import PairsWidget, PromqlWidget
+from alerts.models import Rule, Threshold
+from alerts.preview import TypedRow
+from alphaq_portal.ui import UnfoldAdminSplitDateTimeWidget
+
+
+class RuleForm(forms.ModelForm):
+    """A rule; what is wrong with it is said beside the field, by the model's own check."""
+
+    class Meta:
+        model = Rule
+        fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
+        widgets = {"expr": PromqlWidget(), "labels": PairsWidget(), "annotations": PairsWidget()}
+
+
+class NumberField(forms.FloatField):
+    """A number as people write it: 85, not 85.0."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show whole numbers without a point; leave what was typed alone."""
+        return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
+
+
+class ThresholdForm(forms.ModelForm):
+    """One row of limits."""
+
+    # Declared, so that the live check reads the two fields of a date just as the admin does.
+    expires_at = forms.SplitDateTimeField(label="until", required=False, widget=UnfoldAdminSplitDateTimeWidget)
+
+    class Meta:
+        model = Threshold
+        fields = "__all__"  # noqa: DJ007
+        field_classes = dict.fromkeys(("value", "upper", "recover_value"), NumberField)
+
+
+class ThresholdFormSet(BaseInlineFormSet):
+    """All rows of limits of one rule."""
+
+    def typed(self) -> list[TypedRow]:
+        """The rows as they stand in the form, with the first thing that is wrong about each; deleted ones are out."""
+        self.is_valid()
+        rows = []
+        for form in self.forms:
+            if not form.has_changed() and not form.instance.pk:
+                continue  # an empty row to add
+            if self.can_delete and self._should_delete_form(form):
+                continue
+            problem = next((text for texts in form.errors.values() for text in texts), "")
+            rows.append(TypedRow(form.prefix, None if problem else form.instance, problem))
+        return rows
+
+
+Rows = forms.inlineformset_factory(Rule, Threshold, form=ThresholdForm, formset=ThresholdFormSet, extra=0)
+
+
+def typed(data: QueryDict, saved: Rule | None) -> tuple[Rule, list[TypedRow]]:
+    """The rule and its rows as they stand in the form; nothing is saved.
+
+    A field that cannot be read keeps what it had before, but the expression and the name are taken as typed.
+    """
+    form = RuleForm(data, instance=saved)
+    form.is_valid()
+    rule: Rule = form.instance
+    rule.expr = data.get("expr", rule.expr)
+    rule.name = data.get("name", rule.name).strip()
+    return rule, Rows(data, instance=rule).typed()

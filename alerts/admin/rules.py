@@ -1,0 +1,345 @@
+"""Rules: the list that says what each does and how it fares, and the form with its live check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import path
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from alerts import actions
+from alerts.admin import rule_check
+from alerts.admin.listing import OVERRIDES, AlertsHistoryAdmin, ago, dot
+from alerts.admin.rule_form import RuleForm, ThresholdForm, ThresholdFormSet
+from alerts.engine.sentence import RuleWords, record_sentence, sentence, severity_rank
+from alerts.engine.state import NoDataPolicy
+from alerts.models import Alert, Rule, RuleGroup, RuleStatus, Threshold
+from alerts.prepared import limit_of
+from alphaq_portal.ui import (
+    ActionVariant,
+    ChoicesDropdownFilter,
+    RelatedDropdownFilter,
+    TabularInline,
+    action,
+    admin_url,
+    dialog_done,
+    display,
+)
+
+LIFE_TONES = {Rule.Life.LIVE: "ok", Rule.Life.SHADOW: "info", Rule.Life.DRAFT: "none", Rule.Life.DISABLED: "none"}
+LIFE_WORDS = {Rule.Life.LIVE: "live", Rule.Life.SHADOW: "shadow", Rule.Life.DRAFT: "draft", Rule.Life.DISABLED: "off"}
+
+
+class ThresholdInline(TabularInline):
+    """The limits of a rule: one row a severity, and rows for series that have a limit of their own."""
+
+    model = Threshold
+    form = ThresholdForm
+    formset = ThresholdFormSet
+    formfield_overrides = OVERRIDES
+    fields = [
+        "severity", "operator", "value", "now", "hold_seconds", "selector", "reason", "upper", "recover_value",
+        "priority", "expires_at", "is_enabled",
+    ]  # fmt: skip
+    readonly_fields = ["now"]
+    ordering = ["selector", "-priority", "id"]
+    hide_title = True
+    verbose_name_plural = "thresholds: what is too much"
+
+    @display(description="Now")
+    def now(self, row: Threshold) -> SafeString:
+        """Filled in by the live check."""
+        return format_html('<span class="aq-row-now" data-aq-row-now>{}</span>', "")
+
+
+class FaresFilter(admin.SimpleListFilter):
+    """How a rule fares."""
+
+    title = "how it fares"
+    parameter_name = "fares"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The choices."""
+        return [
+            ("firing", "firing"), ("error", "cannot be evaluated"), ("nothing", "matches no series"),
+            ("quiet", "never fired"),
+        ]  # fmt: skip
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Rule]) -> QuerySet[Rule]:
+        """The rules of the choice."""
+        match self.value():
+            case "firing":
+                return queryset.filter(alerts__state=Alert.State.FIRING).distinct()
+            case "error":
+                return queryset.filter(status__health=RuleStatus.Health.ERROR)
+            case "nothing":
+                return queryset.filter(status__matches_nothing_since__isnull=False)
+            case "quiet":
+                return queryset.filter(kind=Rule.Kind.ALERT).exclude(alerts__fired_at__isnull=False)
+        return queryset
+
+
+class SeverityFilter(admin.SimpleListFilter):
+    """Rules with a threshold of a severity."""
+
+    title = "severity"
+    parameter_name = "severity"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The severities, the worst first."""
+        return [(name, name) for name in ("critical", "warning", "info")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Rule]) -> QuerySet[Rule]:
+        """The rules of the choice."""
+        if not self.value():
+            return queryset
+        is_own = Q(thresholds__severity=self.value(), thresholds__is_enabled=True)
+        return queryset.filter(is_own | Q(labels__severity=self.value())).distinct()
+
+
+@admin.register(Rule)
+class RuleAdmin(AlertsHistoryAdmin):
+    """Questions with a name; their thresholds say what is too much."""
+
+    form = RuleForm
+    inlines = [ThresholdInline]
+    change_form_template = "admin/alerts/rule/change_form.html"
+    list_display = ["state", "title", "limits", "alerts_now", "evaluated", "group_link"]
+    list_display_links = None
+    list_filter = [
+        ("life", ChoicesDropdownFilter), FaresFilter, SeverityFilter, ("group", RelatedDropdownFilter),
+        ("kind", ChoicesDropdownFilter),
+    ]  # fmt: skip
+    search_fields = ["name", "expr", "annotations", "labels"]
+    ordering = ["group__name", "position", "name"]
+    fieldsets = [
+        (None, {"fields": [("name", "group"), ("life", "kind"), "expr"]}),
+        (
+            "How long, and without data",
+            {
+                "fields": [("hold_seconds", "keep_firing_seconds"), ("no_data", "no_data_resolve_seconds")],
+                "classes": ["after"],
+            },
+        ),
+        ("Labels and words", {"fields": ["labels", "annotations", "position"], "classes": ["after"]}),
+    ]
+    actions = ["make_live", "make_shadow", "make_disabled"]
+    actions_detail = [{"title": "State", "icon": "tune", "items": ["go_live", "go_shadow", "go_off"]}, "copy"]
+    save_on_top = False
+    empty_icon, empty_title = "rule", "No rule yet."
+    empty_text = "A rule asks a question in PromQL; its thresholds say what is too much, for which series."
+
+    class Media:
+        """Scripts of the form."""
+
+        js = ["js/promql-complete.js", "js/pairs.js", "js/rule-form.js"]
+
+    # -- the list ------------------------------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Rule]:
+        """The rules with what the list shows of them, in one query and one for the thresholds."""
+        active = {
+            state: Count("alerts", filter=Q(alerts__state=state), distinct=True)
+            for state in (Alert.State.FIRING, Alert.State.PENDING)
+        }
+        rows = super().get_queryset(request).select_related("group", "status")
+        return rows.annotate(firing_now=active["firing"], pending_now=active["pending"]).prefetch_related("thresholds")
+
+    @display(description="State", ordering="life")
+    def state(self, rule: Rule) -> SafeString:
+        """How far the rule has come; red when it cannot be evaluated."""
+        if not rule.group.is_enabled:
+            return dot("none", "group off")
+        status = getattr(rule, "status", None)
+        if status is not None and status.health == RuleStatus.Health.ERROR and rule.life in ("live", "shadow"):
+            return dot("critical", f"{LIFE_WORDS[rule.life]}, error")  # type: ignore[index]
+        return dot(LIFE_TONES[rule.life], LIFE_WORDS[rule.life])  # type: ignore[index]
+
+    @display(description="Rule", ordering="name")
+    def title(self, rule: Rule) -> SafeString:
+        """The name, and in words what the rule does."""
+        words = rule_sentence(rule, list(rule.thresholds.all()))
+        return format_html(
+            '<div class="aq-rule"><a class="aq-strong" href="{}">{}</a><p class="aq-muted">{}</p></div>',
+            admin_url(rule), rule.name, words,
+        )  # fmt: skip
+
+    @display(description="Limits")
+    def limits(self, rule: Rule) -> SafeString | str:
+        """The default limit of each severity, and how many series have their own."""
+        rows = [row for row in rule.thresholds.all() if row.is_enabled]
+        default = [row for row in rows if row.selector in ("", "{}")]
+        default.sort(key=lambda row: severity_rank(row.severity))
+        own = len(rows) - len(default)
+        labels = format_html_join(
+            " ", '<span class="aq-label is-{}">{} {}</span>',
+            ((row.severity, row.severity, f"{row.operator} {row.value:g}") for row in default),
+        )  # fmt: skip
+        if not rows and rule.kind == Rule.Kind.ALERT:
+            severity = rule.labels.get("severity", "") if isinstance(rule.labels, dict) else ""
+            words = severity or "as the query says"
+            return format_html('<span class="aq-label is-{}">{}</span>', severity or "none", words)
+        more = format_html(' <span class="aq-muted">+{} override{}</span>', own, "" if own == 1 else "s") if own else ""
+        return format_html('<span class="aq-limits">{}{}</span>', labels, more)
+
+    @display(description="Alerts now", ordering="firing_now")
+    def alerts_now(self, rule: Rule) -> SafeString | str:
+        """How many fire and wait."""
+        if rule.kind == Rule.Kind.RECORD:
+            return "–"
+        firing, pending = rule.firing_now, rule.pending_now  # type: ignore[attr-defined]
+        if not firing and not pending:
+            return format_html('<span class="aq-muted">{}</span>', "none")
+        told = format_html('<b class="is-critical aq-tone">{} firing</b>', firing) if firing else ""
+        waiting = format_html(' <span class="aq-muted">{} pending</span>', pending) if pending else ""
+        return format_html("{}{}", told, waiting)
+
+    @display(description="Last evaluation", ordering="status__evaluated_at")
+    def evaluated(self, rule: Rule) -> SafeString:
+        """When, how many series, and the error."""
+        status = getattr(rule, "status", None)
+        if status is None or status.evaluated_at is None:
+            return format_html('<span class="aq-muted">{}</span>', "not yet")
+        if status.last_error:
+            return format_html('<span class="aq-error" title="{0}">{0}</span>', status.last_error[:300])
+        series = "no series" if not status.series_count else f"{status.series_count} series"
+        return format_html('{} <span class="aq-muted">{}</span>', ago(status.evaluated_at, timezone.now()), series)
+
+    @display(description="Group", ordering="group__name")
+    def group_link(self, rule: Rule) -> SafeString:
+        """The group, leading to its form."""
+        return format_html('<a href="{}">{}</a>', admin_url(rule.group), rule.group.name)
+
+    # -- the form ------------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[Any]:
+        """The form's own addresses come before the row's."""
+        view = self.admin_site.admin_view
+        own = [
+            path("check/", view(lambda request: rule_check.check(self, request)), name="alerts_rule_check"),
+            path("chart/", view(lambda request: rule_check.chart(self, request)), name="alerts_rule_chart"),
+            path("names.json", view(lambda request: rule_check.names(self, request)), name="alerts_rule_names"),
+        ]
+        return own + super().get_urls()
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """A new rule starts in the only group there is."""
+        initial = super().get_changeform_initial_data(request)
+        groups = list(RuleGroup.objects.order_by("pk")[:2])
+        return {**({"group": groups[0].pk} if len(groups) == 1 else {}), **initial}
+
+    def save_model(self, request: HttpRequest, obj: Rule, form: Any, change: bool) -> None:
+        """Save; alerts that the changed rule would never end are ended."""
+        super().save_model(request, obj, form, change)
+        # Another name or other labels are other alerts: nothing would ever say that the old ones are over.
+        if change and {"name", "labels", "life", "kind", "group"} & set(form.changed_data):
+            words, before = "The rule was changed; it starts anew.", form.initial.get("group", obj.group_id)
+            actions.end_alerts(obj, request.user, timezone.now(), words, group_ids=[before])
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Save the rows of limits, each with who wrote it."""
+        rows = formset.save(commit=False)
+        for row in formset.deleted_objects:
+            row.delete()
+        for row in rows:
+            row.author = request.user
+            row.save()
+        formset.save_m2m()
+
+    def delete_model(self, request: HttpRequest, obj: Rule) -> None:
+        """Delete; what the rule had raised ends first."""
+        actions.end_alerts(obj, request.user, timezone.now(), "The rule was deleted.")
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Rule]) -> None:
+        """Delete several, as one."""
+        for rule in queryset:
+            self.delete_model(request, rule)
+
+    # -- actions -------------------------------------------------------------------------------------------------------
+
+    @action(description="Go live", permissions=["change"])
+    def make_live(self, request: HttpRequest, queryset: QuerySet[Rule]) -> None:
+        """Evaluate and tell."""
+        self._bring(request, queryset, Rule.Life.LIVE)
+
+    @action(description="Shadow: evaluate, tell nobody", permissions=["change"])
+    def make_shadow(self, request: HttpRequest, queryset: QuerySet[Rule]) -> None:
+        """Evaluate and tell nobody."""
+        self._bring(request, queryset, Rule.Life.SHADOW)
+
+    @action(description="Switch off", permissions=["change"])
+    def make_disabled(self, request: HttpRequest, queryset: QuerySet[Rule]) -> None:
+        """Evaluate no more."""
+        self._bring(request, queryset, Rule.Life.DISABLED)
+
+    def _bring(self, request: HttpRequest, rules: QuerySet[Rule], life: str) -> None:
+        count = actions.set_life(rules.select_related("group"), life, request.user, timezone.now())
+        self.message_user(request, f"{count} rule{'' if count == 1 else 's'} changed to {Rule.Life(life).label}.")
+
+    @action(
+        description="Go live", url_path="go-live", permissions=["change"], icon="play_arrow",
+        dialog={"title": "Bring this rule live?", "description": "Its alerts are told from the next evaluation on."},
+    )  # fmt: skip
+    def go_live(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Bring one rule live."""
+        return self._bring_one(request, object_id, Rule.Life.LIVE)
+
+    @action(
+        description="Shadow", url_path="go-shadow", permissions=["change"], icon="visibility",
+        dialog={
+            "title": "Evaluate in the shadow?",
+            "description": "The rule is evaluated and its alerts are listed, but nobody is told. What fires now ends.",
+        },
+    )  # fmt: skip
+    def go_shadow(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Bring one rule into the shadow."""
+        return self._bring_one(request, object_id, Rule.Life.SHADOW)
+
+    @action(
+        description="Switch off", url_path="go-off", permissions=["change"], icon="stop", variant=ActionVariant.DANGER,
+        dialog={"title": "Switch this rule off?", "description": "It is evaluated no more, and what fires now ends."},
+    )  # fmt: skip
+    def go_off(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Switch one rule off."""
+        return self._bring_one(request, object_id, Rule.Life.DISABLED)
+
+    def _bring_one(self, request: HttpRequest, object_id: str, life: str) -> HttpResponse:
+        rule = get_object_or_404(Rule, pk=object_id)
+        changed = actions.set_life([rule], life, request.user, timezone.now())
+        words = f"{rule.name} is {Rule.Life(life).label} {'now' if changed else 'already'}."
+        self.message_user(request, words, messages.SUCCESS if changed else messages.INFO)
+        return dialog_done(admin_url(rule))
+
+    @action(
+        description="Duplicate", url_path="duplicate", permissions=["add"], icon="content_copy",
+        dialog={"title": "Make a copy?", "description": "It starts as a draft, which is not evaluated."},
+    )  # fmt: skip
+    def copy(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Make a copy of a rule with its thresholds."""
+        made = actions.duplicate(get_object_or_404(Rule, pk=object_id), request.user)
+        self.message_user(request, f"{made.name} is a draft.", messages.SUCCESS)
+        return dialog_done(admin_url(made))
+
+
+def rule_sentence(rule: Rule, rows: list[Threshold]) -> str:
+    """What a rule does, in words."""
+    if rule.kind == Rule.Kind.RECORD:
+        return record_sentence(rule.name, rule.expr, rule.group.interval_seconds)
+    return sentence(
+        RuleWords(
+            expr=rule.expr,
+            thresholds=[limit_of(row) for row in rows if row.is_enabled],
+            hold_seconds=rule.hold_seconds,
+            keep_firing_seconds=rule.keep_firing_seconds,
+            no_data=NoDataPolicy(rule.no_data),
+            no_data_seconds=rule.no_data_resolve_seconds,
+            labels=rule.labels if isinstance(rule.labels, dict) else {},
+        )
+    )

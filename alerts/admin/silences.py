@@ -1,0 +1,199 @@
+"""What keeps alerts quiet: silences made by people, and rules by which one alert mutes another."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from alerts import actions
+from alerts.admin.fields import MatchersField, NamesField
+from alerts.admin.listing import AlertsHistoryAdmin, ago, dot
+from alerts.models import InhibitRule, Silence
+from alphaq_portal.ui import ActionVariant, action, admin_url, dialog_done, display
+
+
+class SilenceForm(forms.ModelForm):
+    """A silence; one that would cover every alert is refused."""
+
+    matchers = MatchersField(help_text='One a line, such as host="gpu-1" or severity=~"warning|info". All must hold.')
+
+    class Meta:
+        model = Silence
+        fields = ["matchers", "starts_at", "ends_at", "comment"]
+        widgets = {"comment": forms.Textarea(attrs={"rows": 2})}
+
+    def clean(self) -> dict[str, Any]:
+        """Let the verb judge it, so that page, admin and API refuse the same."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if {"matchers", "starts_at", "ends_at"} <= cleaned.keys():
+            at = timezone.now()
+            try:
+                actions.preview_silence(cleaned["matchers"], cleaned["starts_at"], cleaned["ends_at"], at)
+            except actions.Refused as error:
+                raise forms.ValidationError(str(error)) from error
+        return cleaned
+
+
+class WhenFilter(admin.SimpleListFilter):
+    """Whether a silence holds."""
+
+    title = "when"
+    parameter_name = "when"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The choices."""
+        return [("active", "active"), ("pending", "pending"), ("expired", "expired")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Silence]) -> QuerySet[Silence]:
+        """The silences of the choice."""
+        at = timezone.now()
+        match self.value():
+            case "active":
+                return queryset.filter(starts_at__lte=at, ends_at__gt=at)
+            case "pending":
+                return queryset.filter(starts_at__gt=at)
+            case "expired":
+                return queryset.filter(ends_at__lte=at)
+        return queryset
+
+
+@admin.register(Silence)
+class SilenceAdmin(AlertsHistoryAdmin):
+    """Times in which matching alerts are not told."""
+
+    form = SilenceForm
+    list_display = ["state", "what", "ends", "comment", "who", "created"]
+    list_display_links = ["what"]
+    list_filter = [WhenFilter]
+    search_fields = ["matchers", "comment", "created_by"]
+    fieldsets = [(None, {"fields": ["matchers", ("starts_at", "ends_at"), "comment"]})]
+    actions_row = ["extend_hour", "end_now"]
+    actions_detail = ["extend_hour", "end_now"]
+    empty_icon, empty_title = "notifications_paused", "Nothing is silenced."
+    empty_text = "The quickest way to a silence is the page of an alert: its labels are filled in there."
+    empty_link = ("See the alerts", "alerts:alerts")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Two hours from now, as most silences are."""
+        now = timezone.now()
+        return {"starts_at": now, "ends_at": now + timedelta(hours=2), **super().get_changeform_initial_data(request)}
+
+    def save_model(self, request: HttpRequest, obj: Silence, form: Any, change: bool) -> None:
+        """Save; a new one carries its author."""
+        if not change:
+            obj.author, obj.created_by = request.user, request.user.get_username()
+        super().save_model(request, obj, form, change)
+
+    @display(description="State")
+    def state(self, silence: Silence) -> SafeString:
+        """Active, pending or expired."""
+        now = timezone.now()
+        if silence.ends_at <= now:
+            return dot("none", "expired")
+        return dot("info", "pending") if silence.starts_at > now else dot("ok", "active")
+
+    @display(description="Silences")
+    def what(self, silence: Silence) -> SafeString:
+        """The matchers as chips."""
+        return format_html(
+            '<span class="aq-chips">{}</span>',
+            format_html_join(" ", '<code class="aq-chip">{}</code>', ((text,) for text in silence.matchers)),
+        )
+
+    @display(description="Ends", ordering="ends_at")
+    def ends(self, silence: Silence) -> SafeString:
+        """When it ends, or ended."""
+        return ago(silence.ends_at, timezone.now())
+
+    @display(description="By", ordering="created_by")
+    def who(self, silence: Silence) -> str:
+        """Who made it."""
+        return silence.created_by
+
+    @display(description="Starts", ordering="starts_at")
+    def created(self, silence: Silence) -> SafeString:
+        """When it started, or will."""
+        return ago(silence.starts_at, timezone.now())
+
+    @action(
+        description="Extend by 1 h", url_path="extend", permissions=["change"], icon="more_time",
+        dialog={"title": "One hour more?", "description": "The silence ends an hour later than now planned."},
+    )  # fmt: skip
+    def extend_hour(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Let it last an hour longer."""
+        return self._act(request, object_id, "It lasts an hour longer.", _extend)
+
+    @action(
+        description="End now", url_path="end", permissions=["change"], icon="alarm_off", variant=ActionVariant.DANGER,
+        dialog={"title": "End this silence?", "description": "What it covers is told again from now on."},
+    )  # fmt: skip
+    def end_now(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """End it at once."""
+        return self._act(request, object_id, "It has ended.", actions.end_silence)
+
+    def _act(self, request: HttpRequest, object_id: str, words: str, verb: Any) -> HttpResponse:
+        try:
+            verb(int(object_id), request.user, timezone.now())
+            self.message_user(request, words, messages.SUCCESS)
+        except actions.Refused as error:
+            self.message_user(request, str(error), messages.ERROR)
+        return dialog_done(admin_url(Silence))
+
+
+def _extend(silence_id: int, user: Any, at: Any) -> Silence:
+    return actions.extend_silence(silence_id, user, timedelta(hours=1), at)
+
+
+class InhibitRuleForm(forms.ModelForm):
+    """While a source fires, its targets are not told."""
+
+    source_matchers = MatchersField(help_text="One a line: the alerts that mute others.")
+    target_matchers = MatchersField(help_text="One a line: the alerts that are muted meanwhile.")
+    equal = NamesField(required=False, help_text="Labels that must agree on both, between commas, such as host.")
+
+    class Meta:
+        model = InhibitRule
+        fields = ["name", "source_matchers", "target_matchers", "equal", "is_enabled"]
+
+
+@admin.register(InhibitRule)
+class InhibitRuleAdmin(AlertsHistoryAdmin):
+    """Alerts that mute others while they fire."""
+
+    form = InhibitRuleForm
+    list_display = ["title", "source", "target", "agree", "is_enabled", "managed_by"]
+    list_filter = ["is_enabled"]
+    search_fields = ["name", "source_matchers", "target_matchers"]
+    fieldsets = [
+        (None, {"fields": ["name", ("source_matchers", "target_matchers"), "equal", "is_enabled"]}),
+    ]
+    empty_icon, empty_title = "hearing_disabled", "No inhibit rule yet."
+    empty_text = "A host that is down need not report each of its models: let HostDown mute them while it fires."
+
+    @display(description="Rule", ordering="name")
+    def title(self, rule: InhibitRule) -> str:
+        """The name, or what it does."""
+        return str(rule)[:100]
+
+    @display(description="While this fires")
+    def source(self, rule: InhibitRule) -> SafeString:
+        """Matchers of the source."""
+        return format_html('<code class="aq-mono">{}</code>', ", ".join(rule.source_matchers))
+
+    @display(description="this is not told")
+    def target(self, rule: InhibitRule) -> SafeString:
+        """Matchers of the target."""
+        return format_html('<code class="aq-mono">{}</code>', ", ".join(rule.target_matchers))
+
+    @display(description="where these agree")
+    def agree(self, rule: InhibitRule) -> str:
+        """Labels that must be equal."""
+        return ", ".join(rule.equal) or "–"

@@ -1,0 +1,312 @@
+"""The live check of a rule as it is typed: nothing is saved, nothing is told.
+
+Joins parser, store, thresholds, sentence and lint into one answer that a form can show. It asks the same question with
+the same code as the evaluator, so "would fire" here is what the next evaluation would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from alerts import graph
+from alerts.condition import Finding, find
+from alerts.engine import lint, template, thresholds
+from alerts.engine.durations import format_duration
+from alerts.engine.findings import Facts, Level, RuleDraft
+from alerts.engine.findings import Finding as Remark
+from alerts.engine.identity import IdentityBuilder
+from alerts.engine.sentence import RuleWords, record_sentence, sentence
+from alerts.engine.state import NoDataPolicy, RuleSpec, StateError
+from alerts.engine.thresholds import Threshold as Limit
+from alerts.engine.units import Unit, format_value, unit_of
+from alerts.models import Rule, Threshold
+from alerts.nearest import Past, SeriesNow, excess_of, nearest, plain
+from alerts.prepared import PreparedRule, limit_of
+from monitoring import promql, query
+from monitoring.promql import Limits, QueryError
+
+# A form is checked at every pause of the typist: a question that takes longer is not worth waiting for there.
+CHECK_LIMITS = Limits(timeout_seconds=5.0, max_series=50_000)
+CHART_SPAN = timedelta(hours=1)
+# Rows typed and not saved yet are newer than every saved one.
+_UNSAVED = 1 << 40
+# How many series a row matches is counted one by one; past this only how many it rules.
+_COUNTED_ROWS = 50
+
+
+@dataclass(frozen=True)
+class TypedRow:
+    """A threshold row of the form: its place there, and the row unless what was typed cannot be one."""
+
+    place: str
+    row: Threshold | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class RowNow:
+    """What one threshold row does now, in words; `tone` is "firing", "quiet" or "problem"."""
+
+    place: str
+    words: str
+    tone: str = "quiet"
+
+
+@dataclass(frozen=True)
+class ParseProblem:
+    """Where and why the expression is no PromQL; `caret` is the line with a caret under the place."""
+
+    message: str
+    line: int
+    column: int
+    caret: str
+
+
+@dataclass
+class Check:
+    """All that can be said about a rule as typed."""
+
+    parse_problem: ParseProblem | None = None
+    problem: str = ""  # it parses, but cannot be evaluated
+    type: str = ""
+    sentence: str = ""
+    series_count: int = 0
+    outcome: str = ""  # would it fire now
+    tone: str = "ok"  # of the outcome: ok, critical or warning
+    split_value: str = ""  # a plain condition was measured by this part of it
+    nearest: list[SeriesNow] = field(default_factory=list)
+    more: int = 0
+    rows: list[RowNow] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the rule could be evaluated."""
+        return self.parse_problem is None and not self.problem
+
+
+def check(rule: Rule, rows: Sequence[TypedRow], at: datetime, interval_seconds: float = 15.0) -> Check:
+    """Check a rule as typed with its rows; `rule` need not be saved, nor valid."""
+    found = Check()
+    try:
+        parsed = promql.parse(rule.expr)
+    except promql.ParseError as error:
+        found.parse_problem = ParseProblem(error.message, error.line, error.column, error.caret_text)
+        found.rows = [RowNow(one.place, one.problem, "problem") for one in rows if one.problem]
+        return found
+    limits, found.rows = _limits(rows)
+    enabled = [limit for limit in limits.values() if limit.is_enabled]
+    unit = unit_of(parsed)
+    found.type = parsed.type
+    found.sentence = _sentence(rule, enabled, interval_seconds)
+    finding = _ask(rule, tuple(limits.values()), at, found)
+    if finding is not None:
+        found.series_count = finding.series_count
+        _weigh(found, rule, finding, limits, unit, at)
+    found.remarks = _remarks(rule, enabled, finding, at, interval_seconds)
+    return found
+
+
+def chart(expr: str, rows: Sequence[TypedRow], at: datetime) -> dict[str, Any]:
+    """The last hour of a rule's value with its default limits as lines; raises QueryError.
+
+    {"data": columns, "unit": the browser's word, "thresholds": [{"value", "label", "severity"}]}.
+    """
+    parsed = promql.parse(expr)
+    limits, _ = _limits(rows)
+    lines = [
+        {"value": value, "label": limit.severity, "severity": limit.severity}
+        for limit in limits.values()
+        if limit.is_enabled and not limit.matchers
+        for value in (limit.value, limit.upper)
+        if value is not None
+    ]
+    split = promql.split_condition(parsed)
+    if split is not None and not limits:
+        parsed = promql.parse(split.value)
+        lines = [{"value": split.number, "label": "limit", "severity": "warning"}]
+    data = graph.columns(parsed, at - CHART_SPAN, at, limits=CHECK_LIMITS)
+    return {"data": data, "unit": graph.unit_name(unit_of(parsed)), "thresholds": lines}
+
+
+def _limits(rows: Sequence[TypedRow]) -> tuple[dict[str, Limit], list[RowNow]]:
+    """The engine's form of the usable rows by place, and what is wrong with the others."""
+    usable: dict[str, Limit] = {}
+    told: list[RowNow] = []
+    for number, typed in enumerate(rows):
+        if typed.row is None or typed.problem:
+            told.append(RowNow(typed.place, typed.problem or "not complete", "problem"))
+            continue
+        try:
+            limit = limit_of(typed.row)
+        except (ValueError, QueryError) as error:
+            told.append(RowNow(typed.place, str(error), "problem"))
+            continue
+        known = typed.row.pk or _UNSAVED + number
+        usable[typed.place] = replace(limit, id=known, created_seq=known)
+    return usable, told
+
+
+def _sentence(rule: Rule, enabled: Sequence[Limit], interval_seconds: float) -> str:
+    if rule.kind == Rule.Kind.RECORD:
+        return record_sentence(rule.name, rule.expr, interval_seconds)
+    return sentence(
+        RuleWords(
+            expr=rule.expr,
+            thresholds=enabled,
+            hold_seconds=rule.hold_seconds or 0.0,
+            keep_firing_seconds=rule.keep_firing_seconds or 0.0,
+            no_data=NoDataPolicy(rule.no_data),
+            no_data_seconds=rule.no_data_resolve_seconds or 0.0,
+            labels=rule.labels if isinstance(rule.labels, dict) else {},
+        )
+    )
+
+
+def _ask(rule: Rule, limits: tuple[Limit, ...], at: datetime, found: Check) -> Finding | None:
+    """What the evaluator would find now; the reason it could not is noted in `found`."""
+    try:
+        labels = {name: text for name, text in rule.labels.items() if isinstance(text, str)}
+        prepared = PreparedRule(
+            rule=rule,
+            query=promql.parse(rule.expr),
+            problem="",
+            spec=RuleSpec(),
+            limits=limits,
+            has_thresholds=bool(limits),
+            identities=IdentityBuilder(rule.name or "unnamed", labels),
+            annotations={},
+        )
+        return find(prepared, at, query.for_slot(at), {})
+    except (QueryError, StateError, template.TemplateError, AttributeError) as error:
+        found.problem = str(error)
+        return None
+
+
+def _weigh(found: Check, rule: Rule, finding: Finding, limits: dict[str, Limit], unit: Unit, at: datetime) -> None:
+    """Say what the values mean: per row, nearest to the limit, and whether it would fire."""
+    if rule.kind == Rule.Kind.RECORD:
+        found.outcome = f"Would store {_count(finding.series_count, 'series', 'series')} as {rule.name or 'its name'}."
+        found.nearest, found.more = plain(finding.labels, finding.values, unit)
+        return
+    if finding.resolution is not None:
+        past = thresholds.compare(finding.values, finding.resolution, None)
+        found.rows += _rows_now(finding, finding.resolution, past, limits, unit, at)
+        found.nearest, found.more = nearest(finding.labels, finding.values, finding.resolution, past, unit)
+    else:
+        found.nearest, found.more = _of_condition(found, rule, finding, unit, at)
+    _tell_outcome(found, rule, finding)
+
+
+def _tell_outcome(found: Check, rule: Rule, finding: Finding) -> None:
+    severities: dict[str, int] = {}
+    for identity in finding.active.identities:
+        severity = identity.get("severity")
+        severities[severity] = severities.get(severity, 0) + 1
+    found.tone = "critical" if severities else "ok"
+    if not severities:
+        found.outcome = "Would not fire now." if finding.series_count or finding.resolution is None else ""
+        if finding.resolution is not None and not finding.series_count:
+            found.outcome, found.tone = "Cannot fire: the expression finds no series now.", "warning"
+        return
+    counts = [f"{count} {severity}".strip() for severity, count in sorted(severities.items())]
+    holds = finding.active.hold_seconds
+    hold = min((rule.hold_seconds or 0.0) if one is None else one for one in (holds or [None]))
+    when = f"is past its limit now and fires after {format_duration(hold)}" if hold else "would fire at once"
+    total = sum(severities.values())
+    if total > 1:
+        when = when.replace("is past its limit", "are past their limits")
+    found.outcome = f"{' and '.join(counts)} {'alert' if total == 1 else 'alerts'} {when}."
+
+
+def _rows_now(
+    finding: Finding,
+    resolution: thresholds.Resolution,
+    past: Past,
+    limits: dict[str, Limit],
+    unit: Unit,
+    at: datetime,
+) -> Iterator[RowNow]:
+    places = {row.id: index for index, row in enumerate(resolution.rows)}
+    for place, limit in limits.items():
+        index = places.get(limit.id)
+        if index is None:
+            words = "switched off" if not limit.is_enabled else "expired"
+            yield RowNow(place, words)
+            continue
+        ruled = resolution.winners[limit.severity] == index
+        count, firing = int(ruled.sum()), int((past[limit.severity] & ruled).sum())
+        yield RowNow(place, _row_words(finding, limit, ruled, count, firing, len(limits), unit), _tone(firing))
+
+
+def _tone(firing: int) -> str:
+    return "firing" if firing else "quiet"
+
+
+def _row_words(
+    finding: Finding, limit: Limit, ruled: np.ndarray, count: int, firing: int, rows: int, unit: Unit
+) -> str:
+    matched = count
+    if rows <= _COUNTED_ROWS and limit.matchers:
+        matched = sum(limit.matches(labels) for labels in finding.labels)
+    if not count:
+        if matched:
+            return f"matches {_count(matched, 'series', 'series')}, all ruled by stronger rows"
+        return "matches no series now"
+    says = [f"matches {_count(matched, 'series', 'series')}"]
+    if matched != count:
+        says.append(f"rules {count} of them")
+    places = np.flatnonzero(ruled)
+    worst = places[np.argmax(excess_of(finding.values[places], limit))]
+    now = format_value(float(finding.values[worst]), unit)
+    says.append(f"now {now}" if count == 1 else f"nearest {now}")
+    says.append(f"would fire: {firing if firing > 1 else 'yes' if firing else 'no'}")
+    return ", ".join(says)
+
+
+def _of_condition(found: Check, rule: Rule, finding: Finding, unit: Unit, at: datetime) -> tuple[list[SeriesNow], int]:
+    """The values behind a plain condition: of `value > 5` the value, else what it returned."""
+    split = promql.split_condition(rule.expr)
+    if split is None:
+        return plain(finding.labels, finding.values, unit, is_past=True)
+    try:
+        answer = query.instant(split.value, at, limits=CHECK_LIMITS)
+    except QueryError:
+        return plain(finding.labels, finding.values, unit, is_past=True)
+    found.split_value = split.value
+    limit = Limit(0, "", thresholds.Operator(split.operator), split.number)
+    values = np.asarray(answer.values, dtype=float)
+    resolution = thresholds.resolve((limit,), answer.labels, at)
+    return nearest(answer.labels, values, resolution, thresholds.compare(values, resolution, None), unit)
+
+
+def _remarks(
+    rule: Rule, enabled: Sequence[Limit], finding: Finding | None, at: datetime, interval_seconds: float
+) -> list[Remark]:
+    """What lint says, the warnings of the evaluation first."""
+    draft = RuleDraft(
+        name=rule.name,
+        expr=rule.expr,
+        kind=rule.kind,
+        hold_seconds=rule.hold_seconds or 0.0,
+        keep_firing_seconds=rule.keep_firing_seconds or 0.0,
+        interval_seconds=interval_seconds,
+        labels=rule.labels if isinstance(rule.labels, dict) else {},
+        annotations=rule.annotations if isinstance(rule.annotations, dict) else {},
+        thresholds=enabled,
+    )
+    facts = Facts(
+        metric_types=dict.fromkeys(query.metric_names(), ""),
+        series=list(finding.labels) if finding is not None else None,
+    )
+    own = [Remark("evaluation", Level.WARNING, text) for text in (finding.warnings if finding else ())]
+    return [*own, *lint.lint(draft, facts, query.to_ms(at))]
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
