@@ -30,18 +30,22 @@ def update(rows: Sequence[Model], names: Sequence[str]) -> None:
 
 
 def insert(rows: Sequence[Model], *, ignore_conflicts: bool = False) -> None:
-    """Write new rows of one model, whose keys the database gives and nobody here learns."""
+    """Write new rows of one model and give them their keys; with `ignore_conflicts` they stay without."""
     if not rows:
         return
     fields = [field for field in rows[0]._meta.concrete_fields if not field.primary_key]
     columns = ", ".join(_quoted(field) for field in fields)
     values = ", ".join(_value(field) for field in fields)
-    ending = " ON CONFLICT DO NOTHING" if ignore_conflicts else ""
-    run(
+    ending = "ON CONFLICT DO NOTHING" if ignore_conflicts else "ORDER BY place RETURNING id"
+    sql = (
         f"INSERT INTO {_table(rows)} ({columns})"  # noqa: S608  (names of fields)
-        f" SELECT {values} FROM {_unnested(fields)}{ending}",
-        [_column(rows, field) for field in fields],
+        f" SELECT {values} FROM {_unnested(fields, with_place=True)} {ending}"
     )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_column(rows, field) for field in fields])
+        if not ignore_conflicts:
+            for row, (pk,) in zip(rows, cursor.fetchall(), strict=True):
+                row.pk, row._state.adding = pk, False
 
 
 def run(sql: str, parameters: Sequence[Any]) -> int:
@@ -59,9 +63,10 @@ def _quoted(field: Field[Any, Any]) -> str:
     return connection.ops.quote_name(field.column)
 
 
-def _unnested(fields: Sequence[Field[Any, Any]]) -> str:
+def _unnested(fields: Sequence[Field[Any, Any]], *, with_place: bool = False) -> str:
     arrays = ", ".join(f"%s::{_array_type(field)}[]" for field in fields)
-    return f"unnest({arrays}) AS v ({', '.join(_quoted(field) for field in fields)})"
+    names = [_quoted(field) for field in fields] + ["place"] * with_place
+    return f"unnest({arrays}){' WITH ORDINALITY' * with_place} AS v ({', '.join(names)})"
 
 
 def _array_type(field: Field[Any, Any]) -> str:

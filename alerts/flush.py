@@ -380,7 +380,8 @@ def _advance(tick: _Tick, at: datetime) -> None:
 def _save(writes: _Writes) -> list[int]:
     """Write all rows of a transaction; returns the ids of the new messages."""
     Notification.objects.filter(pk__in=writes.superseded).update(state=_STATE.SUPERSEDED, digest=None)
-    rows = Notification.objects.bulk_create([row for row, _ in writes.notifications])
+    rows = [row for row, _ in writes.notifications]
+    bulk.insert(rows)
     through = Notification.alerts.through
     links = [
         through(notification_id=row.pk, alert_id=alert.pk) for row, alerts in writes.notifications for alert in alerts
