@@ -48,16 +48,21 @@ class Finding:
     warnings: tuple[str, ...] = ()
 
     def with_annotations(self, prepared: PreparedRule, step: Advance) -> Advance:
-        """Expand the annotations of the alerts that changed; the others keep theirs."""
+        """Expand the annotations of the alerts that changed; one that ends tells its last true value (PA-10)."""
         if not prepared.annotations or not step.changed:
             return step
         place = {identity: index for index, identity in enumerate(self.active.identities)}
         states, changed = dict(step.states), []
         for state in step.changed:
             index = place.get(state.labels)
-            if index is not None and state.is_active:
-                state = state._replace(annotations=self._expanded(prepared, state, self.elements[index]))
+            if index is not None:
+                prepared.elements[state.labels] = self.elements[index]
+            element = prepared.elements.get(state.labels)
+            if element is not None:
+                state = state._replace(annotations=self._expanded(prepared, state, element))
                 states[state.labels] = state
+            if not state.is_active:
+                prepared.elements.pop(state.labels, None)
             changed.append(state)
         return replace(step, states=states, changed=tuple(changed))
 

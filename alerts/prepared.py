@@ -13,6 +13,7 @@ from alerts.engine import identity, template
 from alerts.engine.state import NoDataPolicy, RuleSpec
 from alerts.engine.thresholds import Operator, Resolver
 from alerts.engine.thresholds import Threshold as Limit
+from alerts.engine.units import PLAIN, unit_of
 from alerts.models import Rule, RuleGroup, Threshold
 from monitoring import promql
 from monitoring.promql import Labels
@@ -33,6 +34,8 @@ class PreparedRule:
     identities: identity.IdentityBuilder
     annotations: Mapping[str, template.Template]
     resolver: Resolver = field(default_factory=Resolver)
+    # Which element of the answer an alert came from; its templates speak of that element's labels.
+    elements: dict[Labels, Labels] = field(default_factory=dict)
     reported: frozenset[Labels] | None = None  # identities with data lately; only the no-data policy “fire” asks
 
     @property
@@ -93,6 +96,7 @@ def _prepare_rule(rule: Rule, group: RuleGroup) -> PreparedRule:
             no_data=NoDataPolicy(rule.no_data),
             no_data_seconds=rule.no_data_resolve_seconds,
             limit=group.limit,
+            unit=unit_of(query) if query else PLAIN,
         ),
         limits=tuple(limit_of(row) for row in rows),
         has_thresholds=bool(rows),

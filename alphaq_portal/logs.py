@@ -84,6 +84,7 @@ def configure(level: str, log_dir: str = "") -> None:
                 "django.request": {"level": "ERROR"},
                 "kombu": {"level": "WARNING"},
                 "celery.app.trace": {"level": "WARNING"},
+                "celery.worker.strategy": {"level": "WARNING"},  # a line a tick says nothing
                 "axes": {"level": "WARNING"},
             },
         }

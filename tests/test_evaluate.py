@@ -105,6 +105,14 @@ def test_annotations_know_value_threshold_and_labels():
     assert Alert.objects.get().annotations["summary"] == "ana: 85 over 80 (warning)"
 
 
+def test_PA_10_a_resolved_alert_tells_its_last_true_value():
+    rule = cpu_rule(annotations={"summary": "{{ $labels.host }} at {{ $value }}"})
+    for at, value in zip(slots(rule, 3), (85, 91, 20), strict=True):
+        measure(at, ana=value)
+        run(rule, at)
+    assert Alert.objects.get().annotations["summary"] == "ana at 91"
+
+
 def test_PA_4_pending_becomes_firing_when_the_hold_time_is_over():
     rule = cpu_rule(hold_seconds=30)
     states = []
