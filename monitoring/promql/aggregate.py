@@ -9,6 +9,7 @@ import numpy as np
 from . import neumaier, quantiles
 from .errors import EvaluationError
 from .labels import Labels
+from .limits import Meter
 from .printer import number_text
 from .rolling import TOLERANCE
 from .tables import Table
@@ -134,16 +135,27 @@ def _variances(groups: Groups) -> Floats:
     return np.where(same & np.isfinite(variance), 0.0, np.where(variance < 0, 0.0, variance))
 
 
+#: Cells of groups sorted at once (float64: 4 MB).
+_SORTED_CELLS = 524_288
+
+
 def quantile(groups: Groups, q: Floats) -> Vector:
-    """Return the quantile ``q`` (steps,) of each group."""
+    """Return the quantile ``q`` (steps,) of each group; groups of one size are sorted together."""
     vector, out = groups.vector, np.empty(groups.count.shape)
-    for group, (start, end) in enumerate(zip(groups.starts, groups.ends, strict=True)):
-        real = None if vector.present is None else vector.present[start:end].T
-        out[group] = quantiles.quantile(q, np.ascontiguousarray(vector.values[start:end].T), real)
+    sizes = groups.ends - groups.starts
+    for size in np.unique(sizes).tolist():
+        alike = np.flatnonzero(sizes == size)
+        many = max(1, _SORTED_CELLS // max(1, size * vector.steps))
+        for start in range(0, len(alike), many):
+            piece = alike[start : start + many]
+            rows = groups.starts[piece][:, None] + np.arange(size)
+            values = np.ascontiguousarray(np.swapaxes(vector.values[rows], 1, 2))
+            real = None if vector.present is None else np.swapaxes(vector.present[rows], 1, 2)
+            out[piece] = quantiles.quantile(q, values, real)
     return groups.result(out)
 
 
-def count_values(groups: Groups, label: str, keep_label: bool) -> Vector:
+def count_values(groups: Groups, label: str, keep_label: bool, meter: Meter) -> Vector:
     """Return how many series of each group have each value, the value in ``label`` (as Go's 'f' format writes it).
 
     ``keep_label`` is false when the grouping takes the label away again.
@@ -155,6 +167,7 @@ def count_values(groups: Groups, label: str, keep_label: bool) -> Vector:
     texts = [plain_number(float(value)) for value in values]
     seen: dict[Labels, int] = {}
     pairs, pair_of = np.unique(group * len(values) + which.reshape(-1), return_inverse=True)
+    meter.points(len(pairs) * vector.steps)
     target = np.empty(len(pairs), np.int64)
     for place, pair in enumerate(pairs.tolist()):
         labels = groups.table.row(pair // len(values))
@@ -193,6 +206,9 @@ def ranked(groups: Groups, k: Ints, largest: bool) -> Vector:
     ranking: list[int] = []
     for start, end in zip(groups.starts.tolist(), groups.ends.tolist(), strict=True):
         present = None if vector.present is None else vector.present[start:end]
+        if vector.steps > 1 and end - start <= k.min():
+            keep[start:end] = True if present is None else present
+            continue
         order, chosen = _best(vector.values[start:end], present, np.minimum(k, end - start), largest)
         np.put_along_axis(keep[start:end], order, chosen, 0)
         if vector.steps == 1:

@@ -11,6 +11,7 @@ import numpy as np
 from . import nodes as n
 from .errors import EvaluationError
 from .labels import EMPTY, METADATA, NAME, Labels
+from .limits import Meter
 from .tables import Root, Table
 from .values import Bools, Floats, Ints
 from .vectors import Vector, merged, stacked
@@ -136,7 +137,7 @@ class _Pairs:
     groups: Ints
 
 
-def vectors(op: str, left: Vector, right: Vector, matching: n.Matching, return_bool: bool) -> Vector:
+def vectors(op: str, left: Vector, right: Vector, matching: n.Matching, return_bool: bool, meter: Meter) -> Vector:
     """Return ``left op right`` matched by labels; raise EvaluationError where the matching is not unique."""
     swapped = matching.card == "one-to-many"
     many, one = (right, left) if swapped else (left, right)
@@ -146,7 +147,7 @@ def vectors(op: str, left: Vector, right: Vector, matching: n.Matching, return_b
     signatures = _signatures(many.table, one.table, matching.on, frozenset(matching.names))
     filling = fill_many is not None or fill_one is not None
     _check_one_side(many, one, signatures, matching, filling, swapped)
-    pairs = _matched(signatures, many, one)
+    pairs = _matched(signatures, many, one, meter)
     a, b, present = _operands(pairs, many, one, signatures, fill_many, fill_one)
     _check_unique(pairs, present, signatures.count, matching, many, one, op)
     table = _result_table(pairs, many.table, one.table, matching, op in COMPARISON)
@@ -189,7 +190,7 @@ def _check_one_side(
     )
 
 
-def _matched(signatures: _Signatures, many: Vector, one: Vector) -> _Pairs:
+def _matched(signatures: _Signatures, many: Vector, one: Vector, meter: Meter) -> _Pairs:
     """Return every pair of rows of one match group."""
     sizes = np.bincount(signatures.right, minlength=signatures.count)
     if sizes.max(initial=0) <= 1:
@@ -201,6 +202,7 @@ def _matched(signatures: _Signatures, many: Vector, one: Vector) -> _Pairs:
     order = np.argsort(signatures.right, kind="stable")
     starts = np.cumsum(sizes) - sizes
     repeats = sizes[signatures.left]
+    meter.points(int(repeats.sum()) * many.steps)
     rows = np.repeat(np.arange(len(many)), repeats)
     within = np.arange(len(rows)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
     groups = signatures.left[rows]

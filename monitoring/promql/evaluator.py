@@ -132,7 +132,7 @@ class Evaluator:
         if isinstance(left, Vector) and isinstance(right, Vector):
             if node.matching.card == "many-to-many":
                 return binary.sets(node.op, left, right, node.matching)
-            return binary.vectors(node.op, left, right, node.matching, node.return_bool)
+            return binary.vectors(node.op, left, right, node.matching, node.return_bool, self.shared.meter)
         if isinstance(left, Vector) and isinstance(right, np.ndarray):
             return binary.with_scalar(node.op, left, right, node.return_bool, scalar_left=False)
         if isinstance(right, Vector) and isinstance(left, np.ndarray):
@@ -209,7 +209,8 @@ class Evaluator:
         if not len(vector):
             return Vector.empty(self.steps)
         kept = node.by or label not in node.names
-        return aggregate.count_values(aggregate.grouped(vector, node.by, node.names), label, kept)
+        groups = aggregate.grouped(vector, node.by, node.names)
+        return aggregate.count_values(groups, label, kept, self.shared.meter)
 
     def _with_parameter(self, node: n.Aggregate, param: Floats, vector: Vector) -> Vector:
         if node.op == "quantile":

@@ -228,6 +228,7 @@ def quantiles(evaluator: Evaluator, call: n.Call) -> Value:
         q = evaluator.scalar(arg)
         _warn_of(q, arg, evaluator.shared.notes)
         found = _quantile_of(evaluator, vector, layouts, q, call.args[0])
+        evaluator.shared.meter.points(found.values.size * len(np.unique(q)))
         out.extend(_labelled(found, label, q))
     return stacked(out, evaluator.steps)
 

@@ -16,13 +16,14 @@ class Limits:
     """The bounds of one query; every field may be raised or lowered by the caller.
 
     ``max_steps`` is Prometheus' 11,000 points a series (web/api/v1/api.go queryRange); ``max_samples`` its
-    ``--query.max-samples``. The others are ours: a query shares a worker with other people's work.
+    ``--query.max-samples``. The others are ours: a query shares a worker with other people's work. Each matrix on the
+    way to the answer, as the answer itself, holds at most ``max_result_points`` cells (88 MB).
     """
 
     max_steps: int = 11_000
     max_samples: int = 50_000_000
     max_series: int = 200_000
-    max_result_points: int = 20_000_000
+    max_result_points: int = 11_000_000
     timeout_seconds: float = 120.0
     max_subquery_depth: int = 8
 
@@ -83,7 +84,9 @@ class Meter:
     def points(self, count: int) -> None:
         """Raise LimitError for a matrix (intermediate or final) of more than ``count`` allowed cells."""
         if count > self.limits.max_result_points:
-            self._raise("max_result_points", self.limits.max_result_points, count, "result is too large")
+            self._raise(
+                "max_result_points", self.limits.max_result_points, count, "result (or a step to it) is too large"
+            )
 
     def depth(self, count: int) -> None:
         """Raise LimitError for subqueries nested too deeply."""

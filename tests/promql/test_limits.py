@@ -30,6 +30,7 @@ def select(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Bloc
         (Limits(max_result_points=100), "x", "max_result_points"),
         (Limits(max_subquery_depth=1), "max_over_time(max_over_time(x[5m:])[5m:])", "max_subquery_depth"),
         (Limits(), "max_over_time(x[10y:1ms])", "max_result_points"),
+        (Limits(max_result_points=1000), 'count_values("v", x + time())', "max_result_points"),
     ],
 )
 def test_each_limit_is_kept_and_named(limits: Limits, query: str, name: str) -> None:
