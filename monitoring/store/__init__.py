@@ -1,7 +1,9 @@
 """The sample store: append samples, select them back, ask what there is. Nobody outside knows its tables."""
 
+from .backfill import Batch, gather, write
 from .codec import CorruptChunk
 from .compact import Compacted, compact
+from .exposition import BadLine, read_lines, sample_line
 from .head import SlotReader, shared_select
 from .house import HouseReport, ensure_partitions, keep_house
 from .keys import BadKey, sample_key
@@ -12,15 +14,19 @@ from .records import Receipt, Scrape, StoreError
 from .retention import Dropped, Purged, drop_before, purge_keys, retain
 from .rows import append
 from .status import Cardinality, StoreStatus, Tier, status
+from .verify import Problem, Verified, verify
 
 __all__ = [
     "BadKey",
+    "BadLine",
+    "Batch",
     "Cardinality",
     "Compacted",
     "CorruptChunk",
     "Dropped",
     "HouseReport",
     "Merged",
+    "Problem",
     "Purged",
     "Receipt",
     "Scrape",
@@ -28,10 +34,12 @@ __all__ = [
     "StoreError",
     "StoreStatus",
     "Tier",
+    "Verified",
     "append",
     "compact",
     "drop_before",
     "ensure_partitions",
+    "gather",
     "keep_house",
     "label_names",
     "label_values",
@@ -40,10 +48,14 @@ __all__ = [
     "pivot",
     "pivot_before",
     "purge_keys",
+    "read_lines",
     "retain",
     "sample_key",
+    "sample_line",
     "select",
     "series",
     "shared_select",
     "status",
+    "verify",
+    "write",
 ]

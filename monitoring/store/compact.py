@@ -122,6 +122,20 @@ def compact_source(source_id: int, window: int) -> int | None:
         return int(values.size)
 
 
+def compact_source_until(source_id: int, window: int) -> None:
+    """Turn every window of a source up to this one into chunks, in order: the mark hides all blocks below it.
+
+    Expects a transaction that holds the house lock and a floor above the window.
+    """
+    rows = wire.execute(
+        "select distinct b.win from store_block b left join store_mark m using (source_id)"
+        " where b.source_id = %s and b.win <= %s and b.win >= coalesce(m.chunk_to, 0) order by 1",
+        [source_id, window],
+    )
+    for (due,) in rows:
+        compact_source(source_id, due)
+
+
 def fill_of(source_id: int) -> float:
     """Return what a missing value of a source means."""
     rows = wire.execute("select is_partial from store_source where id = %s", [source_id])

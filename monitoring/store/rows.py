@@ -211,7 +211,7 @@ def _write(plans: list[_Plan], learnt: Learnt, receipt: Receipt) -> None:
         receipt.samples += len(plan.values)
     learnt.seats.update(latest)
     if used:
-        _note_layouts(used)
+        note_layouts(used)
     if rows:
         _copy([rows[key] for key in sorted(rows)], plans, receipt)
 
@@ -228,7 +228,8 @@ def _value_bytes(plan: _Plan) -> bytes:
     return row.tobytes()
 
 
-def _note_layouts(used: dict[tuple[int, int], tuple[int, int]]) -> None:
+def note_layouts(used: dict[tuple[int, int], tuple[int, int]]) -> None:
+    """Say that sources have used layouts: (source, layout) to first and last time, ms."""
     rows = sorted((source, layout, first, last) for (source, layout), (first, last) in used.items())
     wire.execute(
         "insert into store_source_layout (source_id, layout_id, first_ms, last_ms)"

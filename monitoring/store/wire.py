@@ -46,6 +46,15 @@ def try_house_lock() -> bool:
     return bool(execute("select pg_try_advisory_xact_lock(%s)", [HOUSE_LOCK])[0][0])
 
 
+def wait_for_house_lock() -> bool:
+    """Take the house lock, waiting for its steps of some milliseconds; False after a second."""
+    for _ in range(20):
+        if try_house_lock():
+            return True
+        execute("select pg_sleep(0.05)")
+    return False
+
+
 def count_of(sql: str, params: Sequence[Any] = ()) -> int:
     """Run a statement and return the number of rows it changed."""
     with connection.cursor() as cursor:

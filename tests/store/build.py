@@ -8,7 +8,7 @@ from monitoring import store
 from monitoring.promql import Matcher
 from monitoring.store import Scrape
 
-NOW = 1_800_000_000_000  # the start of a window of two hours
+NOW = 1_700_006_400_000  # 2023-11-15T00:00:00Z, the start of a day
 HOUR = 3_600_000
 SPECIAL = np.array(
     [

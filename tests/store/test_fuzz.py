@@ -110,7 +110,7 @@ def test_readers_see_every_acknowledged_sample_while_tiers_change(own_head):
                 upto = acknowledged[0]
                 found = samples(store.select(matchers, DAY_START, upto))
                 times = [at for at, _ in found.get('counter{source="s"}', [])]
-                expected = list(range(DAY_START, upto + 1, 60_000))
+                expected = list(range(DAY_START, upto + 1, 120_000))
                 if times != expected:
                     problems.append((upto, len(times), len(expected)))
                 values = [value for _, value in found.get('counter{source="s"}', [])]
@@ -123,11 +123,11 @@ def test_readers_see_every_acknowledged_sample_while_tiers_change(own_head):
     for reader in readers:
         reader.start()
     try:
-        for at_ms in range(DAY_START, DAY_START + 28 * HOUR, 60_000):
+        for at_ms in range(DAY_START, DAY_START + 28 * HOUR, 120_000):
             item = Scrape("s", {"source": "s"}, at_ms, ["counter", "other"], np.array([float(at_ms), 1.0]))
             store.append([item], now_ms=at_ms)
             acknowledged[0] = at_ms
-            if at_ms % 1_200_000 == 0:
+            if at_ms % 2_400_000 == 0:
                 store.keep_house(at_ms)
         for minutes in range(0, 60, 15):
             store.keep_house(DAY_START + 28 * HOUR + minutes * 60_000)
