@@ -189,7 +189,7 @@ def _parcels(rows: Sequence[Notification]) -> list[Parcel]:
     return [
         Parcel(
             notification_id=row.pk, kind=row.kind, outbox_id=row.dedup_key, integration=row.integration,
-            created_at=row.created_at, raw=row.message, group_key=row.group_key, why=row.why,
+            created_at=row.created_at, raw=row.message, group_key=row.group_key, why=row.why, reason=row.reason,
             anchor=_anchor(row, logs), is_ambiguous=row.is_ambiguous, is_shrunk=row.is_shrunk, digested=_digested(row),
         )
         for row in rows

@@ -15,11 +15,11 @@ from django.db import transaction
 from alerts import bulk, policy
 from alerts.engine import timing
 from alerts.engine.routing import Destination
-from alerts.flush import due_groups, flush, flush_due
+from alerts.flush import due_groups, flush, flush_due, restate
 from alerts.models import Alert, Group, GroupAlert
 from monitoring.promql import Labels
 
-__all__ = ["due_groups", "flush", "flush_due", "group_key", "reroute", "route"]
+__all__ = ["due_groups", "flush", "flush_due", "group_key", "reroute", "restate", "route"]
 
 # A group that the sweep removes between being found and being locked is made again; twice in a row is no accident.
 _TRIES = 3

@@ -23,6 +23,7 @@ from alerts.engine.muting import Muter, MuteReason
 from alerts.engine.routing import Route, Tree
 from alerts.engine.timing import Decision, GroupView, LogEntry, TimingSettings
 from alerts.models import Alert, Event, Group, GroupAlert, Integration, Notification, NotifyLog
+from alerts.transmit import RESTATED
 from monitoring.promql import Labels
 
 logger = structlog.get_logger(__name__)
@@ -96,6 +97,45 @@ def flush_due(at: datetime, limit: int = 200) -> list[int]:
             words = f"this group could not be flushed: {error!r}"
             Group.objects.filter(pk=group_id).update(next_flush_at=at + _PUT_OFF, last_reason=words)
     return made
+
+
+@transaction.atomic
+def restate(alert: Alert, at: datetime, words: str) -> list[int]:
+    """Ids of the edits queued because somebody acted on an alert: its living messages show it, their threads say it.
+
+    Nothing that counts for repeats or for what was told changes. Messages that cannot be edited stay as they are, and
+    so do those that no longer tell of this alert. Call it inside the transaction of the act.
+    """
+    tree = policy.routing()
+    logs = NotifyLog.objects.filter(
+        group_key__in=list(alert.groups.values_list("key", flat=True)), integration__kind=Integration.Kind.SLACK,
+        integration__is_enabled=True,
+    ).exclude(slack_ts="")  # fmt: skip
+    rows = []
+    for log in logs.select_related("integration__receiver").order_by("id"):
+        if alert.fingerprint in log.firing:
+            rows.append(_restatement(log, Group.objects.get(key=log.group_key), tree, at, words))
+    bulk.insert(rows)
+    return [row.pk for row in rows]
+
+
+def _restatement(log: NotifyLog, group: Group, tree: policy.Routing, at: datetime, words: str) -> Notification:
+    told = {*log.firing, *log.resolved}
+    members = group.members.select_related("alert__threshold", "alert__rule", "alert__acknowledged_by")
+    alerts = {member.alert.fingerprint: member.alert for member in members.order_by("alert_id")}
+    dedup_key = hashlib.sha256(f"{log.group_key}|{log.integration_id}|{words}|{at.isoformat()}".encode()).hexdigest()
+    route = tree.routes.get(group.route_id or policy.BUILT_IN_ROOT_ID, tree.tree.root)
+    content = compose.message(
+        [one for fingerprint, one in alerts.items() if fingerprint in told], group=group, receiver=route.receiver,
+        at=at, route=route.title, outbox_id=dedup_key, told=told,
+    )  # fmt: skip
+    return Notification(
+        dedup_key=dedup_key, integration=log.integration, receiver_name=log.integration.receiver.name, group=group,
+        group_key=group.key, kind=_KIND.UPDATE, status=content.status, severity=content.severity, why=RESTATED,
+        reason=words, firing=log.firing, resolved=log.resolved, log_expires_at=log.expires_at,
+        message=compose.dump(compose.dressed(content, log.integration)), channel_key=log.integration.channel_key,
+        not_before=at, flushed_at=log.flushed_at, created_at=at,
+    )  # fmt: skip
 
 
 @transaction.atomic

@@ -18,12 +18,16 @@ from alerts.channels import email, slack, webhook
 from alerts.channels.base import DeliveryError, Permanent, Receipt, Repost, Transient
 from alerts.engine import message_slack, message_text, message_webhook
 from alerts.engine.message import Message
+from alerts.engine.message_mrkdwn import words
 from alerts.models import Integration, Notification
 
 Config = slack.SlackBotConfig | slack.SlackWebhookConfig | email.EmailConfig | webhook.WebhookConfig
 _KIND = Notification.Kind
 # Clocks of two machines may differ; looking a little further back costs nothing.
 _LOOK_BACK_SECONDS = 60.0
+# Why of an edit that only shows what somebody did to an alert.
+RESTATED = "restated"
+_ACT_CHARS = 500
 MAYBE_REPEATED = "This may be a repeat: the answer to the first try was lost."
 
 
@@ -48,6 +52,7 @@ class Parcel:
     raw: Mapping[str, Any] = field(repr=False)  # Notification.message
     group_key: str = ""
     why: str = ""
+    reason: str = ""
     anchor: Anchor = field(default_factory=Anchor)
     is_ambiguous: bool = False
     is_shrunk: bool = False
@@ -100,7 +105,7 @@ def transmit(parcel: Parcel) -> Outcome:
 
 
 def _by_bot(parcel: Parcel, config: slack.SlackBotConfig, kind: str) -> Outcome:
-    thread = message_slack.slack_thread(compose.load(parcel.raw)) if parcel.kind == _KIND.UPDATE else None
+    thread = _thread(parcel) if parcel.kind == _KIND.UPDATE else None
     if kind == _KIND.UPDATE:
         anchor = parcel.anchor
         try:
@@ -112,6 +117,13 @@ def _by_bot(parcel: Parcel, config: slack.SlackBotConfig, kind: str) -> Outcome:
         return Outcome(kind, receipt=_posted(parcel, config, kind))
     except DeliveryError as error:
         return Outcome(kind, error=error)
+
+
+def _thread(parcel: Parcel) -> Mapping[str, Any] | None:
+    """The line under an edit: what somebody did, else what changed."""
+    if parcel.why == RESTATED:
+        return {"text": words(parcel.reason, _ACT_CHARS)}
+    return message_slack.slack_thread(compose.load(parcel.raw))
 
 
 def _posted(parcel: Parcel, config: slack.SlackBotConfig, kind: str) -> Receipt:

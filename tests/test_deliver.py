@@ -222,6 +222,32 @@ def test_a_firing_message_tells_the_value_of_now(slack, bot):
     assert slack.messages("alerts")[0].says("95.5 &gt; 90")
 
 
+def test_what_somebody_did_shows_in_the_message_and_its_thread(slack, bot, django_user_model):
+    row = fire(severity="critical")
+    tick(10)
+    row.acknowledged_at, row.acknowledged_by = seconds(20), django_user_model.objects.create(username="ana")
+    row.save()
+    dispatch.restate(row, seconds(20), "Acknowledged by ana <!channel>")
+    assert send(20) == [SENT, SENT]
+    message, line = slack.messages("alerts")
+    assert message.says("acknowledged by ana") and line.text == "Acknowledged by ana &lt;!channel&gt;"
+
+
+def test_what_somebody_did_does_not_count_as_telling(slack, bot):
+    row = fire()
+    tick(10)
+    dispatch.restate(row, seconds(20), "A note")
+    send(20)
+    log = NotifyLog.objects.get()
+    assert (log.flushed_at, log.told_at) == (seconds(10), seconds(10))
+    assert [n for n in range(70, 700, 60) if tick(n)] == [610]
+
+
+def test_nothing_is_restated_where_nothing_was_told(slack, bot, hook):
+    row = fire()
+    assert dispatch.restate(row, seconds(5), "A note") == []
+
+
 # Failures.
 
 
