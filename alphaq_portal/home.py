@@ -5,6 +5,7 @@ Each part asks the database only when the page, or a pulse, shows it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -27,6 +28,7 @@ from monitoring.models import Host
 
 SHOWN_ALERTS = 5
 SHOWN_LABELS = 4
+MAX_LIMITS = 50
 HIDDEN_LABELS = {"alertname", "severity", "job", "alertgroup"}
 SHOWN_CHANGES = 8
 SOON = timedelta(hours=24)
@@ -114,10 +116,16 @@ class Home:
         """The charts of all hosts, with the default limits of live rules that ask just what a chart shows."""
         drawn = {name: charts.CHARTS[name] for name in HOME_CHARTS}
         asked = {name: charts.ask(chart.questions[0][1], "", 0).replace("{}", "") for name, chart in drawn.items()}
+        is_about = Q()
+        for expr in asked.values():
+            is_about |= Q(rule__expr__contains=expr)
         rows = Threshold.objects.filter(
-            rule__expr__in=asked.values(), rule__life=Rule.Life.LIVE, is_enabled=True, selector="", upper=None
-        ).values_list("rule__expr", "value", "severity")
-        limits = [(expr, {"value": value, "label": severity, "severity": severity}) for expr, value, severity in rows]
+            is_about, rule__life=Rule.Life.LIVE, is_enabled=True, selector="", upper=None
+        ).values_list("rule__expr", "value", "severity")[:MAX_LIMITS]
+        limits = [
+            (_unsmoothed(expr), {"value": value, "label": severity, "severity": severity})
+            for expr, value, severity in rows
+        ]
         return [
             {
                 "chart": chart,
@@ -201,6 +209,12 @@ def _telling_labels(labels: dict[str, str]) -> list[tuple[str, str]]:
         if name not in HIDDEN_LABELS and labels[name] not in told.values():
             told[name] = labels[name]
     return list(told.items())[:SHOWN_LABELS]
+
+
+def _unsmoothed(expr: str) -> str:
+    """Return what a rule asks for without the average over time around it: the same values, the same limits."""
+    found = re.fullmatch(r"(?:avg|min|max)_over_time\((.+)\[[0-9a-z]+\]\)", expr.strip())
+    return found[1] if found else expr.strip()
 
 
 def _alert_url(alert: Alert) -> str:

@@ -18,6 +18,8 @@ from monitoring.promql import Labels, Matcher, Result
 
 # More lines than this are a ball of wool; the busiest are kept and the rest is counted.
 MAX_SERIES = 10
+# However young the data: a chart is at least this many steps wide.
+MIN_POINTS = 20
 # Steps that put points on round times; the first that needs no more points than asked for is taken.
 STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 RANGES = {"15m": 900, "1h": 3600, "6h": 21600, "24h": 86400, "7d": 604800, "30d": 2592000}
@@ -111,8 +113,8 @@ CHARTS: dict[str, Chart] = {
         "Network",
         "bytes/s",
         (
-            ("in", "rate(network_receive_bytes_total{$host}[$window])"),
-            ("out", "rate(network_transmit_bytes_total{$host}[$window])"),
+            ("in", 'rate(network_receive_bytes_total{$host,device!="lo"}[$window])'),
+            ("out", 'rate(network_transmit_bytes_total{$host,device!="lo"}[$window])'),
         ),
         ("device",),
     ),
@@ -156,6 +158,8 @@ def span_of(end: datetime, seconds: int, points: int) -> Span:
 def draw(chart: Chart, span: Span, host: str = "") -> dict[str, Any]:
     """Return the chart's columns: {"x": [unix seconds], "series": [{"name", "values": [number or None]}], "note"?}.
 
+    The time before the first sample is left out.
+
     Raises what monitoring.query raises (QueryError) when the question cannot be answered.
     """
     lines: list[tuple[str, np.ndarray]] = []
@@ -167,7 +171,9 @@ def draw(chart: Chart, span: Span, host: str = "") -> dict[str, Any]:
         lines += zip(names, _values(answer), strict=True)
     rank = {name: place for place, name in enumerate(chart.order)}
     kept = _busiest(sorted(lines, key=lambda line: rank.get(line[0], len(rank))), MAX_SERIES)
-    columns: dict[str, Any] = {"x": x, "series": [{"name": name, "values": _plain(line)} for name, line in kept]}
+    first = _first(kept, len(x))
+    series = [{"name": name, "values": _plain(line[first:])} for name, line in kept]
+    columns: dict[str, Any] = {"x": x[first:], "series": series}
     if len(lines) > len(kept):
         columns["note"] = f"{len(kept)} of {len(lines)} series, those with the highest values"
     return columns
@@ -245,6 +251,12 @@ def _busiest(lines: list[tuple[str, np.ndarray]], most: int) -> list[tuple[str, 
         return lines
     ranked = sorted(range(len(lines)), key=lambda place: -np.nanmax(lines[place][1]))[:most]
     return [lines[place] for place in sorted(ranked)]
+
+
+def _first(lines: list[tuple[str, np.ndarray]], points: int) -> int:
+    """Return the point to begin at: a portal that runs for a minute shows that minute, not an hour of nothing."""
+    filled = [int(np.flatnonzero(np.isfinite(line))[0]) for _, line in lines]
+    return max(0, min(min(filled, default=0) - 1, points - MIN_POINTS))
 
 
 def _plain(line: np.ndarray) -> list[float | None]:

@@ -212,8 +212,9 @@ def test_labels_are_escaped(admin: Client) -> None:
 
 
 def test_the_limits_of_live_rules_are_lines_of_the_chart_they_ask_for(admin: Client) -> None:
-    rule = build.rule(expr="cpu_usage_percent")
+    rule = build.rule(expr="avg_over_time(cpu_usage_percent[2m])")
     build.threshold(rule, 85, "warning")
+    build.threshold(build.rule("Rate", expr="deriv(cpu_usage_percent[2m])"), 1, "critical")
     build.threshold(rule, 40, "critical", selector='{host="ana"}')
     limits = {one["chart"].title: one["limits"] for one in Home(T0).charts}
     assert limits["CPU"] == [{"value": 85.0, "label": "warning", "severity": "warning"}]

@@ -87,6 +87,16 @@ def test_the_chart_of_one_host_shows_no_other() -> None:
 
 
 @pytest.mark.django_db
+def test_a_chart_begins_with_the_first_sample_but_is_never_a_sliver() -> None:
+    end = grid(timezone.now())
+    for seconds in range(600, -1, -15):
+        measured("ana", end - timedelta(seconds=seconds), cpu_usage_percent=40.0)
+    assert charts.draw(charts.CHARTS["cpu"], a_span(end, minutes=60))["x"][0] == end.timestamp() - 615
+    measured("bob", end, memory_usage_bytes=1.0, memory_total_bytes=2.0)
+    assert len(charts.draw(charts.CHARTS["memory"], a_span(end, minutes=60))["x"]) == charts.MIN_POINTS
+
+
+@pytest.mark.django_db
 def test_gpus_are_told_apart_by_host_and_number() -> None:
     end = grid(timezone.now())
     measured("ana", end, **{'gpu_usage_percent{gpu="0"}': 10.0, 'gpu_usage_percent{gpu="1"}': 20.0})
@@ -167,10 +177,10 @@ def test_the_newest_values_of_all_hosts_come_in_percent() -> None:
 
 @pytest.mark.django_db
 def test_columns_come_as_json_with_the_bands_of_a_host(viewer: Client) -> None:
-    measured("ana", timezone.now(), cpu_usage_percent=40.0)
+    measured("ana", timezone.now() - timedelta(seconds=30), cpu_usage_percent=40.0)
     answer = viewer.get(reverse("monitoring:chart", args=["cpu"]), {"host": "ana", "range": "15m", "points": "100"})
     body = answer.json()
-    assert len(body["x"]) == 900 // 10 + 1
+    assert len(body["x"]) == charts.MIN_POINTS  # young data: the chart begins with it
     assert body["bands"] == []
 
 

@@ -30,9 +30,15 @@
     };
   }
 
+  function radii(values) {
+    const places = window.alphaqUnits.alone(values);
+    return places ? values.map((_, place) => (places.includes(place) ? 2 : 0)) : 0;
+  }
+
   function datasets(model, theme) {
     return model.series.map((one) => ({
-      label: one.name, hidden: !one.shown, borderColor: one.colour(), borderWidth: 1.6, pointRadius: 0, tension: 0,
+      label: one.name, hidden: !one.shown, borderColor: one.colour(), borderWidth: 1.6, tension: 0,
+      pointRadius: radii(one.values),
       spanGaps: false, stack: model.stacked ? "all" : undefined,
       fill: model.stacked ? "stack" : false, backgroundColor: theme.fade(one.colour(), 0.35),
       data: one.values.map((value, place) => ({ x: model.x[place], y: value })),

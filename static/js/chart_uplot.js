@@ -119,7 +119,8 @@
     const axis = { stroke: theme.axis, font: "11px Inter, sans-serif", ticks: { show: false } };
     const grid = { stroke: theme.grid, width: 1 };
     const line = (one, order) => ({
-      label: one.name, stroke: one.colour, width: 1.6, points: { show: false }, show: one.shown, spanGaps: false,
+      label: one.name, stroke: one.colour, width: 1.6, show: one.shown, spanGaps: false,
+      points: { show: false, size: 4, fill: one.colour, filter: (plot, at) => window.alphaqUnits.alone(plot.data[at]) },
       fill: model.stacked ? () => theme.fade(one.colour(), 0.35)
         : model.series.length === 1 && order === 0 ? () => theme.fade(one.colour(), 0.1) : undefined,
     });

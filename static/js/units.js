@@ -58,6 +58,15 @@
     return steps;
   }
 
+  // Places of values without a neighbour: a line of one point would not be seen.
+  function alone(values) {
+    const is = (place) => values[place] !== null && values[place] !== undefined;
+    const places = [];
+    for (let place = 0; place < values.length; place += 1)
+      if (is(place) && !is(place - 1) && !is(place + 1)) places.push(place);
+    return places.length ? places : null;
+  }
+
   function two(number) { return String(number).padStart(2, "0"); }
 
   function clock(seconds, zone) {
@@ -72,5 +81,5 @@
     return { day, time: parts.map(two).join(":") };
   }
 
-  window.alphaqUnits = { format, span, axisSteps, clock };
+  window.alphaqUnits = { format, span, axisSteps, alone, clock };
 })();
