@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('job', models.CharField(help_text='What kind of thing it is; the label job.', max_length=200)),
                 ('url', models.CharField(help_text='Where the metrics are; /metrics when no path is given.', max_length=2000, verbose_name='URL')),
-                ('instance', models.CharField(blank=True, help_text='The label; empty: host:port of the URL.', max_length=300)),
+                ('instance_label', models.CharField(blank=True, help_text='The label instance; empty: host:port of the URL.', max_length=300, verbose_name='instance')),
                 ('interval_seconds', models.FloatField(default=15, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(3600)])),
                 ('timeout_seconds', models.FloatField(blank=True, help_text='Empty: 10 s, or the interval if shorter.', null=True, validators=[django.core.validators.MinValueValidator(0.1)])),
                 ('labels', models.JSONField(blank=True, default=dict, help_text='Added to all series, such as {"env": "prod"}.')),
@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
                 ('deployment', models.OneToOneField(blank=True, help_text='Gives the labels model_name and model_version.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='target', to='monitoring.deployment')),
             ],
             options={
-                'ordering': ['job', 'instance'],
+                'ordering': ['job', 'instance_label'],
             },
         ),
         migrations.CreateModel(
@@ -66,6 +66,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name='ID')),
                 ('job', models.CharField(help_text='What kind of thing it is; the label job.', max_length=200)),
                 ('url', models.CharField(help_text='Where the metrics are; /metrics when no path is given.', max_length=2000, verbose_name='URL')),
+                ('instance_label', models.CharField(blank=True, help_text='The label instance; empty: host:port of the URL.', max_length=300, verbose_name='instance')),
                 ('interval_seconds', models.FloatField(default=15, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(3600)])),
                 ('timeout_seconds', models.FloatField(blank=True, help_text='Empty: 10 s, or the interval if shorter.', null=True, validators=[django.core.validators.MinValueValidator(0.1)])),
                 ('labels', models.JSONField(blank=True, default=dict, help_text='Added to all series, such as {"env": "prod"}.')),
@@ -109,7 +110,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='target',
-            constraint=models.UniqueConstraint(fields=('job', 'instance'), name='target_once_a_job', violation_error_message='This job has a target of this instance already; choose another instance.'),
+            constraint=models.UniqueConstraint(fields=('job', 'instance_label'), name='target_once_a_job', violation_error_message='This job has a target of this instance already; choose another instance.'),
         ),
         migrations.AddConstraint(
             model_name='target',

@@ -26,7 +26,10 @@ class Target(models.Model):
 
     job = models.CharField(max_length=200, help_text="What kind of thing it is; the label job.")
     url = models.CharField("URL", max_length=2000, help_text="Where the metrics are; /metrics when no path is given.")
-    instance = models.CharField(max_length=300, blank=True, help_text="The label; empty: host:port of the URL.")
+    # Not "instance": the rows of its history have a property of that name.
+    instance_label = models.CharField(
+        "instance", max_length=300, blank=True, help_text="The label instance; empty: host:port of the URL."
+    )
     interval_seconds = models.FloatField(default=15, validators=[MinValueValidator(1), MaxValueValidator(3600)])
     timeout_seconds = models.FloatField(
         null=True, blank=True, validators=[MinValueValidator(0.1)], help_text="Empty: 10 s, or the interval if shorter."
@@ -53,10 +56,10 @@ class Target(models.Model):
     history = HistoricalRecords()
 
     class Meta:
-        ordering = ["job", "instance"]
+        ordering = ["job", "instance_label"]
         constraints = [
             models.UniqueConstraint(
-                fields=["job", "instance"],
+                fields=["job", "instance_label"],
                 name="target_once_a_job",
                 violation_error_message="This job has a target of this instance already; choose another instance.",
             ),
@@ -69,7 +72,7 @@ class Target(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.job} {self.instance}"
+        return f"{self.job} {self.instance_label}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save with the path and the instance that were left out."""
@@ -99,8 +102,8 @@ class Target(models.Model):
         parts = urlsplit(self.url)
         if not parts.path:
             self.url = urlunsplit(parts._replace(path="/metrics"))
-        if not self.instance:
-            self.instance = default_instance(self.url)
+        if not self.instance_label:
+            self.instance_label = default_instance(self.url)
 
 
 def default_instance(url: str) -> str:
