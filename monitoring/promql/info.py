@@ -11,6 +11,7 @@ from . import nodes as n
 from .errors import EvaluationError
 from .evaluator import Evaluator, Value, newest_of
 from .labels import NAME, Labels
+from .limits import Meter
 from .matchers import Matcher, matches_all
 from .plan import Bounds, Requirement
 from .query import LOOKBACK_MS
@@ -44,7 +45,7 @@ def info(evaluator: Evaluator, call: n.Call) -> Value:
     _, present, stamps = newest_of(found, times)
     rows = found.table.labels()
     choices = _choices(rows, present, stamps)
-    return _enriched(base, names, data, rows, choices)
+    return _enriched(base, names, data, rows, choices, evaluator.shared.meter)
 
 
 def _reference_times(node: n.Node, at: Ints, bounds: Bounds) -> Ints:
@@ -100,6 +101,7 @@ def _enriched(
     data: tuple[Matcher, ...],
     rows: Sequence[Labels],
     choices: dict[tuple[str, ...], dict[str, _Choice]],
+    meter: Meter,
 ) -> Vector:
     wanted = frozenset(matcher.name for matcher in data)
     may_miss = all(matcher.matches("") for matcher in data)
@@ -120,6 +122,7 @@ def _enriched(
             labels.append(_with_info(own, [rows[place] for place in chosen], wanted))
             source.append(row)
             masks.append(mask & steps)
+        meter.points(len(labels) * base.steps)
     if not labels:
         return Vector.empty(base.steps)
     index = np.array(source, np.int64)
