@@ -1,0 +1,158 @@
+"""Which scraper holds which target: every process takes its fair share, and the shares of the dead.
+
+A scraper beats once a second; who has not been heard of for LEASE_SECONDS is dead, its targets are free. The
+database's clock decides, so the clocks of machines do not matter. Two processes that both believe they hold a target do
+no harm: both write the same planned times, and the store keeps the first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+
+#: Long enough for a slow commit, short enough that a target of 5 s misses one scrape at most.
+LEASE_SECONDS = 4
+#: Any number that no other advisory lock of the portal uses.
+_BALANCE_LOCK = 7_201_944
+
+#: Targets that are to be scraped: their own switch and that of their deployment are on.
+_SCRAPED = (
+    "monitoring_target t left join monitoring_deployment d on d.id = t.deployment_id"
+    " where t.is_enabled and coalesce(d.is_enabled, true)"
+)
+
+LabelSet = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How targets are spread now; equal shares mean that there is nothing to do."""
+
+    live: int
+    dead: int
+    free: int
+    mine: int
+    total: int
+    unclaimed: int
+
+    @property
+    def fair(self) -> int:
+        """How many targets this process should hold."""
+        return -(-self.total // max(self.live, 1))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether claims are as they should be."""
+        return not self.dead and not self.free and not self.unclaimed and self.mine <= self.fair
+
+
+def join(name: str) -> int:
+    """Return the id of a new scraper row; the name must be of this process alone."""
+    rows = _execute(
+        "insert into monitoring_scraper (name, started_at, beat_at) values (%s, clock_timestamp(), clock_timestamp())"
+        " on conflict (name) do update set started_at = excluded.started_at, beat_at = excluded.beat_at returning id",
+        [name],
+    )
+    return int(rows[0][0])
+
+
+def beat(scraper_id: int) -> Shares | None:
+    """Tell that this scraper lives; return the shares, or None when others have taken it for dead."""
+    if not _execute(
+        "update monitoring_scraper set beat_at = clock_timestamp() where id = %s returning id", [scraper_id]
+    ):
+        return None
+    [row] = _execute(
+        "select live, known - live, free, mine, total, unclaimed from"  # noqa: S608  (all texts are ours)
+        " (select count(*) filter (where beat_at > clock_timestamp() - %s * interval '1 second') live, count(*) known"
+        "   from monitoring_scraper) s,"
+        " (select count(*) filter (where scraper_id is null) free, count(*) filter (where scraper_id = %s) mine,"
+        "   count(*) total from monitoring_scrapeclaim) c,"
+        f" (select count(*) unclaimed from {_SCRAPED}"
+        "   and not exists (select from monitoring_scrapeclaim where target_id = t.id)) u",
+        [LEASE_SECONDS, scraper_id],
+    )
+    return Shares(*row)
+
+
+def balance(scraper_id: int) -> None:
+    """Free the targets of dead scrapers, take free ones up to the fair share, give back what is above it.
+
+    One process at a time; the others try again with their next beat.
+    """
+    with transaction.atomic():
+        if not _execute("select pg_try_advisory_xact_lock(%s)", [_BALANCE_LOCK])[0][0]:
+            return
+        _execute(
+            "with dead as (delete from monitoring_scraper"
+            "   where beat_at <= clock_timestamp() - %s * interval '1 second' returning id)"
+            " update monitoring_scrapeclaim set scraper_id = null"
+            " where scraper_id in (select id from dead) returning 1",
+            [LEASE_SECONDS],
+        )
+        # A claim may also point to a scraper that is gone for another reason.
+        _execute(
+            "update monitoring_scrapeclaim set scraper_id = null where scraper_id is not null"
+            " and scraper_id not in (select id from monitoring_scraper) returning 1",
+        )
+        _execute(
+            f"insert into monitoring_scrapeclaim (target_id, sources) select t.id, '[]' from {_SCRAPED}"  # noqa: S608  (the same)
+            " on conflict do nothing returning 1",
+        )
+        shares = beat(scraper_id)
+        if shares is None:
+            return
+        if shares.mine < shares.fair:
+            _execute(
+                "update monitoring_scrapeclaim set scraper_id = %s where target_id in (select target_id"
+                " from monitoring_scrapeclaim where scraper_id is null order by target_id limit %s) returning 1",
+                [scraper_id, shares.fair - shares.mine],
+            )
+        elif shares.mine > shares.fair:
+            _execute(
+                "update monitoring_scrapeclaim set scraper_id = null where target_id in (select target_id"
+                " from monitoring_scrapeclaim where scraper_id = %s order by target_id desc limit %s) returning 1",
+                [scraper_id, shares.mine - shares.fair],
+            )
+
+
+def held_by(scraper_id: int) -> dict[int, list[LabelSet]]:
+    """Return the targets a scraper holds, each with the label sets under which its samples were last written."""
+    rows = _execute("select target_id, sources::text from monitoring_scrapeclaim where scraper_id = %s", [scraper_id])
+    return {target_id: json.loads(sources) for target_id, sources in rows}
+
+
+def note_sources(sources: Mapping[int, Sequence[LabelSet]]) -> None:
+    """Keep under which label sets the samples of some targets are written from now on."""
+    if sources:
+        _execute(
+            "update monitoring_scrapeclaim c set sources = u.sources from unnest(%s::bigint[], %s::jsonb[])"
+            " u (target_id, sources) where c.target_id = u.target_id returning 1",
+            [list(sources), [json.dumps(list(each)) for each in sources.values()]],
+        )
+
+
+def drop(target_ids: Sequence[int], scraper_id: int) -> None:
+    """Forget the claims of targets that are scraped no more, if they are still this scraper's."""
+    if target_ids:
+        _execute(
+            "delete from monitoring_scrapeclaim where target_id = any(%s) and scraper_id = %s returning 1",
+            [list(target_ids), scraper_id],
+        )
+
+
+def leave(scraper_id: int) -> None:
+    """Give everything back at an orderly end."""
+    with transaction.atomic():
+        _execute("update monitoring_scrapeclaim set scraper_id = null where scraper_id = %s returning 1", [scraper_id])
+        _execute("delete from monitoring_scraper where id = %s returning 1", [scraper_id])
+
+
+def _execute(query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, list(parameters))
+        return cursor.fetchall()
