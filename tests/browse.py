@@ -16,6 +16,7 @@ class _Inputs(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.forms: list[list[tuple[str, str]]] = []
+        self.buttons: list[list[tuple[str, str]]] = []
         self._select: str | None = None
         self._area: tuple[str, list[str]] | None = None
 
@@ -23,12 +24,15 @@ class _Inputs(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         if tag == "form":
             self.forms.append([])
+            self.buttons.append([])
         if not self.forms or ("name" not in given and tag not in ("option",)):
             return
         if tag == "input" and given.get("type") not in ("submit", "button", "file", "image", "reset"):
             is_box = given.get("type") in ("checkbox", "radio")
             if not is_box or "checked" in given:
                 self.forms[-1].append((given["name"], given.get("value", "on" if is_box else "")))
+        elif tag == "button":
+            self.buttons[-1].append((given["name"], given.get("value", "")))
         elif tag == "select":
             self._select = given["name"]
         elif tag == "option" and self._select and "selected" in given:
@@ -58,12 +62,13 @@ class Page:
     text: str
 
     def form(self, wanted: str) -> dict[str, str]:
-        """The values of the form that has a field `wanted`."""
+        """What a browser sends for the form that has a field `wanted`, or when its button `wanted` is pressed."""
         parser = _Inputs()
         parser.feed(self.text)
-        for fields in parser.forms:
-            if any(name == wanted for name, _ in fields):
-                return dict(fields)
+        for fields, buttons in zip(parser.forms, parser.buttons, strict=True):
+            pressed = [(name, value) for name, value in buttons if name == wanted][:1]
+            if pressed or any(name == wanted for name, _ in fields):
+                return dict([*fields, *pressed])
         raise AssertionError(f"no form with a field {wanted!r} on {self.url}")
 
 
