@@ -18,11 +18,11 @@ if not apps.models_ready:  # started by the celery command; inside Django the ap
 
 from alphaq_portal.schedule import app
 from monitoring import heartbeats
-from monitoring.bootstep import HostCollector
+from monitoring.bootstep import HostCollector, TargetScraper
 
 __all__ = ["app"]
 
-app.steps["worker"].add(HostCollector)
+app.steps["worker"].update((HostCollector, TargetScraper))
 app.autodiscover_tasks(["monitoring", "alerts"])
 
 

@@ -1,4 +1,7 @@
-"""The host collector of a Celery worker: two threads beside the pool; collecting costs no message and no task."""
+"""What a Celery worker does beside its tasks: collect from its machine, scrape its share of the targets.
+
+Threads next to the pool; neither costs a message or a task.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,15 @@ from monitoring.collect.host import HostReader
 from monitoring.collect.loop import HostLoop
 from monitoring.collect.sender import Sender
 from monitoring.collect.single import SinglePlace
-from monitoring.tasks import Publisher
+from monitoring.scraper import TICK_LOCK, ScrapeLoop
+from monitoring.tasks import INGEST_QUEUE, Publisher
 
 log = structlog.get_logger(__name__)
 # A reading that hangs in a driver must not hold up the end of the worker; the thread is a daemon and dies with it.
 STOP_SECONDS = 2
+#: Longer than a write takes and short enough for the worker to wait before it makes a process.
+FORK_PATIENCE_SECONDS = 2
+AGAIN_SECONDS = 5
 
 
 def clock_ms() -> int:
@@ -36,7 +43,7 @@ class HostCollector(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self.enabled = os.environ.get("ALPHAQ_COLLECT", "1").strip().lower() not in ("0", "false", "no", "off")
+        self.enabled = _is_on("ALPHAQ_COLLECT")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -75,3 +82,69 @@ def collect_until(stop: threading.Event, app: Any) -> None:
         sender.end()
         sending.join(STOP_SECONDS)
         place.leave()
+
+
+class TargetScraper(bootsteps.StartStopStep):
+    """Scrapes a share of the targets as long as the worker runs; `ALPHAQ_SCRAPE=0` leaves it out.
+
+    Only in workers that take in samples: those of mere hosts have no database.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self.enabled = _is_on("ALPHAQ_SCRAPE")
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, worker: Any) -> None:
+        """Start the thread if this worker takes from the ingest queue."""
+        if INGEST_QUEUE not in worker.app.amqp.queues.consume_from:
+            return
+        pause = _ForkPause()
+        os.register_at_fork(before=pause.begin, after_in_parent=pause.end, after_in_child=pause.end)
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, args=(worker.hostname,), name="scraper", daemon=True)
+        self._thread.start()
+
+    def stop(self, worker: Any) -> None:
+        """Tell the thread to give its targets back and wait for it a moment."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(2 * STOP_SECONDS)
+            self._thread = None
+
+    terminate = stop
+
+    def _run(self, hostname: str) -> None:
+        scrape_until(self._stop, f"{hostname}:{os.getpid()}")
+
+
+def scrape_until(stop: threading.Event, name: str) -> None:
+    """Scrape until `stop` is set; a loop that breaks is told of and begun anew."""
+    while not stop.is_set():
+        try:
+            ScrapeLoop(name, clock_ms).run(stop)
+        except Exception:
+            log.exception("scraper_broke", scraper=name, again_in_seconds=AGAIN_SECONDS)
+            stop.wait(AGAIN_SECONDS)
+
+
+class _ForkPause:
+    """Lets the worker make processes only while the scraper writes nothing: a child would inherit its held locks."""
+
+    def __init__(self) -> None:
+        self._is_paused = False
+
+    def begin(self) -> None:
+        self._is_paused = TICK_LOCK.acquire(timeout=FORK_PATIENCE_SECONDS)
+
+    def end(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            TICK_LOCK.release()
+
+
+def _is_on(name: str) -> bool:
+    return os.environ.get(name, "1").strip().lower() not in ("0", "false", "no", "off")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
-from threading import Event, Semaphore, Thread
+from threading import Event, Lock, Semaphore, Thread
 
 import structlog
 from django.db import Error as DatabaseError
@@ -33,6 +33,8 @@ MAX_THREADS = 256
 MAX_PENDING_SAMPLES = 2_000_000
 #: A step of the clock by more than this makes all planned times anew.
 CLOCK_STEP_MS = 2_000
+#: Held while the database is used: whoever forks this process waits for it, else the child inherits locks in use.
+TICK_LOCK = Lock()
 
 
 @dataclass(slots=True, eq=False)
@@ -120,8 +122,9 @@ class ScrapeLoop:
     def _tick(self, now_ms: int) -> None:
         """Write what has come in, tell that we live, see what is ours; a database that is away is asked again."""
         try:
-            self.flush(now_ms)
-            self.look(now_ms)
+            with TICK_LOCK:
+                self.flush(now_ms)
+                self.look(now_ms)
         except DatabaseError as error:
             log.warning("scraper_database_error", scraper=self.name, error=str(error), waiting=len(self._pending))
             connection.close()
