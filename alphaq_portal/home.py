@@ -6,6 +6,7 @@ Each part asks the database only when the page, or a pulse, shows it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -87,9 +88,9 @@ class Home:
 
     @cached_property
     def firing(self) -> list[Firing]:
-        """The newest firing alerts."""
+        """The newest firing alerts; of one series that fires at several severities, the worst."""
         rows = Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).select_related("acknowledged_by")
-        newest = rows.order_by("-fired_at", "-id")[:SHOWN_ALERTS]
+        newest = _worst_of_each(rows.order_by("-fired_at", "-id")[: SHOWN_ALERTS * len(bar.SEVERITIES)])[:SHOWN_ALERTS]
         return [Firing(alert, _telling_labels(alert.labels), _alert_url(alert)) for alert in newest]
 
     @cached_property
@@ -200,6 +201,18 @@ class Home:
             text = f"{_count(limits, 'threshold')} expiring within a day"
             needs.append(Need("info", text, "the default limit comes back", self.pages.get("rules", "")))
         return needs
+
+
+def _worst_of_each(alerts: Iterable[Alert]) -> list[Alert]:
+    """Return the alerts without those that a worse one of the same rule and series mutes, in their old order."""
+    rank = {name: place for place, name in enumerate(bar.SEVERITIES)}
+    worst: dict[Any, Alert] = {}
+    for alert in alerts:
+        series = frozenset((name, value) for name, value in alert.labels.items() if name != "severity")
+        one = worst.setdefault((alert.rule_id, series), alert)
+        if rank.get(alert.severity, len(rank)) < rank.get(one.severity, len(rank)):
+            worst[(alert.rule_id, series)] = alert
+    return list(worst.values())
 
 
 def _telling_labels(labels: dict[str, str]) -> list[tuple[str, str]]:

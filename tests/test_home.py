@@ -204,6 +204,14 @@ def test_only_the_newest_five_alerts_show(admin: Client) -> None:
     assert "Alert1" not in page
 
 
+def test_a_series_that_fires_at_two_severities_is_one_row() -> None:
+    rule = build.rule()
+    for severity, host in (("warning", "ana"), ("critical", "ana"), ("warning", "bob")):
+        build.alert(rule=rule, severity=severity, labels={"host": host, "severity": severity})
+    rows = [(row.alert.labels["host"], row.alert.severity) for row in Home(T0).firing]
+    assert sorted(rows) == [("ana", "critical"), ("bob", "warning")]
+
+
 def test_labels_are_escaped(admin: Client) -> None:
     build.alert("<b x-data>", severity="warning", labels={"path": '"><script>alert(1)</script>'})
     page = admin.get(reverse("admin:index")).content.decode()
