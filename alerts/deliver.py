@@ -41,7 +41,8 @@ _HEADS_DUE = """
 SELECT id FROM (
     SELECT DISTINCT ON (integration_id, group_key) id, state, not_before, lease_until, digest_id
     FROM alerts_notification
-    WHERE state IN ('queued', 'sending') AND integration_id IS NOT NULL
+    WHERE state IN ('queued', 'sending')
+      AND integration_id IN (SELECT id FROM alerts_integration WHERE is_enabled OR alerts_notification.kind = 'test')
     ORDER BY integration_id, group_key, id
 ) AS head
 WHERE digest_id IS NULL
@@ -79,6 +80,7 @@ def run(
     A slow channel holds back only the threads it uses: receipts are written as they come, and free threads take more.
     """
     digest.gather(at)
+    owner = f"{owner}:{uuid.uuid4().hex[:8]}"  # a run that outlives its leases must not take its successor's receipts
     started, done = clock(), Counter[str]()
 
     def now() -> datetime:
@@ -163,7 +165,7 @@ def send_test(integration: Integration, at: datetime, user: str = "") -> Notific
 def retry(notification: Notification, at: datetime) -> bool:
     """Put a dead letter back in the queue; False when it is dead no more (DL-4)."""
     changed = Notification.objects.filter(pk=notification.pk, state=_STATE.DEAD).update(
-        state=_STATE.QUEUED, not_before=at, attempts=0, is_shrunk=False, created_at=at, error_class="", last_error=""
+        state=_STATE.QUEUED, not_before=at, attempts=0, is_shrunk=False, error_class="", last_error=""
     )
     return bool(changed)
 
@@ -177,7 +179,7 @@ def discard(notification: Notification) -> bool:
 def _claimable(at: datetime, limit: int) -> list[int]:
     """Ids of queued messages whose time has come and of sends whose lease ran out, the longest due first.
 
-    Only the oldest open message of each group and way out may go (DL-6).
+    Only the oldest open message of each group and way out may go (DL-6); what is switched off waits.
     """
     with connection.cursor() as cursor:
         cursor.execute(_HEADS_DUE, [at, at, limit])

@@ -276,10 +276,10 @@ def test_dl5_a_429_waits_as_long_as_slack_says_and_is_no_attempt(slack, bot):
     assert only().attempts == 1
 
 
-def test_dl5_a_channel_takes_three_at_once_and_then_one_a_second(slack, bot):
-    for number in range(6):
+def test_dl5_a_channel_takes_five_at_once_and_then_one_a_second(slack, bot):
+    for number in range(8):
         fire(name=f"A{number}")
-    assert tick(10) == [SENT] * 3
+    assert tick(10) == [SENT] * 5
     assert send(11) == [SENT]
 
 
@@ -342,6 +342,19 @@ def test_dl4_a_discarded_letter_stays_unsent(slack, bot):
     tick(10)
     assert deliver.discard(only())
     assert not deliver.retry(only(), seconds(20)) and send(20) == []
+
+
+def test_what_was_switched_off_waits_but_can_be_tested(slack, bot):
+    fire()
+    dispatch.flush_due(seconds(10))
+    bot.is_enabled = False
+    bot.save()
+    deliver.send_test(bot, seconds(10))
+    assert send(10) == [SENT]
+    assert [message.says("TestMessage") for message in slack.messages("alerts")] == [True]
+    bot.is_enabled = True
+    bot.save()
+    assert send(11) == [SENT]
 
 
 def test_dl6_a_newer_message_of_a_group_waits_for_the_older(slack, bot):
@@ -495,7 +508,7 @@ def test_dl7_a_crowded_channel_gets_one_summary(slack, bot):
     digest.gather(seconds(16))
     send(16)
     messages = slack.messages("alerts")
-    assert messages[-1].says("37 groups firing") and len(messages) == 4
+    assert messages[-1].says("35 groups firing") and len(messages) == 6
 
 
 def test_dl7_what_a_summary_told_counts_as_told(slack, bot):
