@@ -81,7 +81,10 @@ class Cursor:
         """Parse a number or a duration that stands for its seconds."""
         token = self.take()
         if token.kind == "number":
-            return n.Number(number(token.text), pos=token.pos, end=token.end)
+            value = number(token.text)
+            if value is None:
+                self.fail(f'error parsing number: "{token.text[:40]}" is out of range', token.pos)
+            return n.Number(value, pos=token.pos, end=token.end)
         return n.Number(self.seconds(token), True, pos=token.pos, end=token.end)
 
     def seconds(self, token: Token) -> float:

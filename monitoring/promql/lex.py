@@ -82,12 +82,13 @@ def duration_ms(text: str) -> int | None:
     return sum(int(count) * _UNITS_MS[unit] for count, unit in _PART.findall(text))
 
 
-def number(text: str) -> float:
-    """Return the value of a number token: decimal, hexadecimal, with underscores."""
+def number(text: str) -> float | None:
+    """Return the value of a number token: decimal, hexadecimal, with underscores; None when out of range."""
     plain = text.replace("_", "")
     if plain[:2] in ("0x", "0X"):
-        return float(int(plain, 16)) if len(plain) < 258 else float("inf")
-    return float(plain)
+        return float(int(plain, 16)) if len(plain) < 20 and int(plain, 16) < 1 << 63 else None
+    value = float(plain)
+    return None if value == float("inf") else value
 
 
 _SIMPLE_ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, "'": 39, '"': 34}
