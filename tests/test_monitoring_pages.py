@@ -270,6 +270,13 @@ def test_the_page_of_a_host_needs_few_queries(viewer: Client, django_assert_max_
         viewer.get(reverse("monitoring:host", args=["ana"]))
 
 
+@pytest.mark.django_db
+def test_the_command_palette_finds_hosts_by_name(viewer: Client) -> None:
+    add_host("gpu-berlin-01")
+    found = viewer.get(reverse("admin:search"), {"s": "berlin", "extended": "1"}).content.decode()
+    assert "gpu-berlin-01" in found
+
+
 # -- words -------------------------------------------------------------------------------------------------------------
 
 

@@ -107,6 +107,17 @@ def test_every_list_opens_for_a_viewer_or_refuses(viewer: Client, rows: None, mo
 
 
 @pytest.mark.parametrize("model", registered(), ids=lambda model: model._meta.label)
+def test_every_row_a_viewer_may_see_opens_for_reading(viewer: Client, rows: None, model: Any) -> None:
+    row = model._default_manager.first()
+    if row is None:
+        pytest.skip(f"no row of {model._meta.label}")
+    may = User.objects.get(username="vera").has_perm(f"{model._meta.app_label}.view_{model._meta.model_name}")
+    answer = viewer.get(page_of(model, "change", row.pk))
+    assert answer.status_code == (200 if may else 403)
+    assert 'name="_save"' not in answer.content.decode()
+
+
+@pytest.mark.parametrize("model", registered(), ids=lambda model: model._meta.label)
 def test_no_form_lets_a_viewer_save(viewer: Client, rows: None, model: Any) -> None:
     row = model._default_manager.first()
     if row is None:
