@@ -6,6 +6,6 @@ from monitoring import views
 
 app_name = "monitoring"
 urlpatterns = [
-    path("hosts/<str:name>/", views.HostPage.as_view(), name="host"),
+    path("hosts/<path:name>/", views.HostPage.as_view(), name="host"),
     path("charts/<slug:name>.json", views.chart_json, name="chart"),
 ]

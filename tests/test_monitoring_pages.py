@@ -271,6 +271,14 @@ def test_the_page_of_a_host_needs_few_queries(viewer: Client, django_assert_max_
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("name", ["rack/7", "a b", "ü.example", "50%", "x?y#z"])
+def test_a_host_of_an_odd_name_has_a_page_and_does_not_break_the_list(viewer: Client, name: str) -> None:
+    add_host(name)
+    assert viewer.get(reverse("admin:monitoring_host_changelist")).status_code == 200
+    assert viewer.get(reverse("monitoring:host", args=[name])).status_code == 200
+
+
+@pytest.mark.django_db
 def test_the_command_palette_finds_hosts_by_name(viewer: Client) -> None:
     add_host("gpu-berlin-01")
     found = viewer.get(reverse("admin:search"), {"s": "berlin", "extended": "1"}).content.decode()
