@@ -11,6 +11,7 @@ import django
 from celery import signals
 from django.apps import apps
 from django.conf import settings
+from prometheus_client import multiprocess
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "alphaq_portal.settings")
 if not apps.models_ready:  # started by the celery command; inside Django the app registry is filled already
@@ -38,3 +39,10 @@ def _share_memory(**_: object) -> None:
     """Let forked processes share what is loaded: the collector would write into every page of it."""
     gc.collect()
     gc.freeze()
+
+
+@signals.worker_process_shutdown.connect
+def _forget_gauges(pid: int | None = None, **_: object) -> None:
+    """Take the gauges of a process that ended out of /metrics."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        multiprocess.mark_process_dead(pid or os.getpid())
