@@ -127,6 +127,13 @@ class Index:
                 picked.append(self._pick(source_id, shape, positions))
         return picked
 
+    def forget(self) -> None:
+        """Drop what earlier selections have left but the label sets, for measurements."""
+        with INDEX_LOCK:
+            self._selections.clear()
+            self._held.clear()
+            self.keys.forget()
+
     def held(self, source_id: int) -> Positions:
         """Return the sorted positions of all keys of a source; sources with the same keys share the array."""
         with INDEX_LOCK:

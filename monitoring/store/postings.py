@@ -91,6 +91,10 @@ class KeyTable:
         self._masks.clear()
         return True
 
+    def forget(self) -> None:
+        """Drop the masks of earlier questions."""
+        self._masks.clear()
+
     def positions(self, ids: NDArray[np.int32]) -> Positions:
         """Return the positions of key ids; ids that are not known are left out."""
         known = self._position

@@ -38,8 +38,10 @@ def read(
     """Return the pieces of all tiers for each picked source."""
     found = tiers.Found(index, picked)
     is_old = start_ms < bounds.floor_ms
-    tiers.read_rows(found, start_ms, end_ms)
-    tiers.read_blocks(found, start_ms, end_ms, skip_compacted=is_old)
+    compacted_to = tiers.compacted_to(found) if is_old else 0
+    if end_ms // WINDOW_MS >= compacted_to:
+        tiers.read_rows(found, start_ms, end_ms)
+        tiers.read_blocks(found, start_ms, end_ms, compacted_to)
     if is_old:
         low, high = start_ms // WINDOW_MS, min(end_ms, bounds.floor_ms) // WINDOW_MS
         tiers.read_chunks(found, "store_chunk", max(low, bounds.day_to), high)

@@ -128,14 +128,11 @@ def _groups(
         yield (int(sources[start]), int(layouts[start])), lines
 
 
-def read_blocks(found: Found, start_ms: int, end_ms: int, skip_compacted: bool) -> None:
-    """Add the pieces that are blocks; `skip_compacted` leaves out most of those that are chunks as well.
-
-    Whatever comes twice is told by its time; the marks are read before the blocks, so that nothing comes never.
-    """
+def read_blocks(found: Found, start_ms: int, end_ms: int, from_window: int) -> None:
+    """Add the pieces that are blocks of this window or a later one."""
     if not found.places():
         return
-    low = max(start_ms // WINDOW_MS, _compacted_to(found) if skip_compacted else 0)
+    low = max(start_ms // WINDOW_MS, from_window)
     data = wire.copy_out(
         "select b.source_id, b.first_ms, b.layout_id, b.n, b.ts, substr(b.v, u.place * b.n * 8 + 1, u.size * b.n * 8)"
         " from unnest(%s::int[], %s::int[], %s::int[], %s::int[]) u (source_id, layout_id, place, size)"
@@ -158,8 +155,11 @@ def read_blocks(found: Found, start_ms: int, end_ms: int, skip_compacted: bool) 
         found.pieces[source_id].append(piece)
 
 
-def _compacted_to(found: Found) -> int:
-    """Return the window below which every wanted source is compacted."""
+def compacted_to(found: Found) -> int:
+    """Return the window below which every wanted source is compacted.
+
+    To be asked before the blocks are: what is compacted meanwhile comes twice and is told by its time.
+    """
     marks = wire.execute(
         "select min(coalesce(m.chunk_to, 0))"
         " from unnest(%s::int[]) u (source_id) left join store_mark m using (source_id)",
@@ -193,11 +193,11 @@ def read_chunks(found: Found, table: str, low: int, high: int) -> None:
     data = wire.copy_out(*_chunk_query(found, table, low, high))
     times: dict[tuple[int, int], Piece] = {}
     rows = []
-    for source_id, key_id, window, packed in CHUNK.unpack(data):
-        if key_id == TIMES_KEY:
-            times[source_id, window] = Piece(unpack_times(packed))
+    for row in CHUNK.unpack_small(data):
+        if row[1] == TIMES_KEY:
+            times[row[0], row[2]] = Piece(unpack_times(row[3]))
         else:
-            rows.append((source_id, key_id, window, packed))
+            rows.append(row)
     lines = {
         source_id: {key_id: line for line, key_id in enumerate(pick.key_ids.tolist())}
         for source_id, pick in found.picked.items()
