@@ -1,5 +1,6 @@
 """What is watched, in the admin."""
 
 from monitoring.admin.hosts import HostAdmin
+from monitoring.admin.registry import DeploymentAdmin, ModelVersionAdmin, ServedModelAdmin, TargetAdmin, TeamAdmin
 
-__all__ = ["HostAdmin"]
+__all__ = ["DeploymentAdmin", "HostAdmin", "ModelVersionAdmin", "ServedModelAdmin", "TargetAdmin", "TeamAdmin"]

@@ -1,0 +1,295 @@
+"""Teams, models, versions, deployments and targets in the admin: what is served, where, and whether it is scraped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, QuerySet
+from django.forms import BaseModelFormSet, ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from alphaq_portal.ui import (
+    HistoryAdmin,
+    ReadOnlyMixin,
+    StackedInline,
+    TabularInline,
+    action,
+    admin_url,
+    dialog_done,
+    display,
+)
+from monitoring import targets
+from monitoring.collect.report import Report, examine
+from monitoring.models import Deployment, ModelVersion, ServedModel, Target, TargetStatus, Team
+from monitoring.templatetags.portal import ago
+
+STATE_LABELS = {"up": "success", "down": "danger", "off": "default", "not scraped yet": "info"}
+
+
+class ServedModelInline(TabularInline):
+    """The models of a team, to go to."""
+
+    model = ServedModel
+    fields = ["name", "task", "framework"]
+    show_change_link = True
+
+
+class ModelVersionInline(TabularInline):
+    """The versions of a model."""
+
+    model = ModelVersion
+    fields = ["version", "stage", "baseline", "promoted_at"]
+    show_change_link = True
+
+
+class DeploymentInline(StackedInline):
+    """Where a version runs."""
+
+    model = Deployment
+    fields = [("host", "url"), "metrics_url", ("health_url", "health_kind"), "is_enabled"]
+    autocomplete_fields = ["host"]
+
+
+@admin.register(Team)
+class TeamAdmin(HistoryAdmin):
+    """The people who answer for models."""
+
+    list_display = ["name", "contact", "model_count"]
+    search_fields = ["name", "contact"]
+    inlines = [ServedModelInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
+        """The teams with the number of their models."""
+        return super().get_queryset(request).annotate(models_owned=Count("models"))
+
+    @display(description="Models", ordering="models_owned")
+    def model_count(self, team: Team) -> int:
+        """How many models it owns."""
+        return int(team.models_owned)  # type: ignore[attr-defined]
+
+
+@admin.register(ServedModel)
+class ServedModelAdmin(HistoryAdmin):
+    """The models that are served."""
+
+    list_display = ["name", "task", "framework", "owner", "in_production"]
+    list_filter = ["owner", "framework", "task"]
+    search_fields = ["name", "description", "owner__name"]
+    autocomplete_fields = ["owner"]
+    list_select_related = ["owner"]
+    fieldsets = [
+        (None, {"fields": ["name", ("task", "framework"), "owner", "runbook", "description"]}),
+        ("Labels", {"fields": ["labels"], "classes": ["collapse"]}),
+    ]
+    inlines = [ModelVersionInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ServedModel]:
+        """The models with their versions."""
+        return super().get_queryset(request).prefetch_related("versions")
+
+    @display(description="In production")
+    def in_production(self, model: ServedModel) -> str:
+        """The versions that serve users."""
+        return ", ".join(one.version for one in model.versions.all() if one.stage == ModelVersion.Stage.PRODUCTION)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: BaseModelFormSet, change: bool) -> None:
+        """Save the versions; one that comes into production notes since when."""
+        for one in formset.forms:
+            _note_promotion(one.instance)
+        super().save_formset(request, form, formset, change)
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(HistoryAdmin):
+    """One version of a model with its deployments."""
+
+    list_display = ["__str__", "stage", "promoted_at"]
+    list_filter = ["stage", "model"]
+    search_fields = ["version", "model__name"]
+    autocomplete_fields = ["model"]
+    list_select_related = ["model"]
+    fieldsets = [(None, {"fields": ["model", ("version", "stage"), "baseline", "promoted_at"]})]
+    inlines = [DeploymentInline]
+
+    def save_model(self, request: HttpRequest, obj: ModelVersion, form: Any, change: bool) -> None:
+        """Save the version; one that comes into production notes since when."""
+        _note_promotion(obj)
+        super().save_model(request, obj, form, change)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: BaseModelFormSet, change: bool) -> None:
+        """Save the deployments and have their metrics scraped."""
+        super().save_formset(request, form, formset, change)
+        if formset.model is Deployment:
+            for deployment in Deployment.objects.filter(version=form.instance).select_related("version__model"):
+                targets.follow(deployment)
+
+
+@admin.register(Deployment)
+class DeploymentAdmin(HistoryAdmin):
+    """Where versions run."""
+
+    list_display = ["__str__", "stage", "scraped", "health_kind", "deployed_at", "is_enabled"]
+    list_filter = ["is_enabled", "health_kind", "version__stage", "version__model"]
+    search_fields = ["version__model__name", "version__version", "url", "metrics_url", "host__name"]
+    autocomplete_fields = ["version", "host"]
+    list_select_related = ["version__model", "host", "target__status"]
+    fieldsets = [
+        (None, {"fields": ["version", ("host", "url"), "is_enabled"]}),
+        ("What is asked", {"fields": ["metrics_url", ("health_url", "health_kind")]}),
+    ]
+
+    def save_model(self, request: HttpRequest, obj: Deployment, form: Any, change: bool) -> None:
+        """Save the deployment and have its metrics scraped."""
+        super().save_model(request, obj, form, change)
+        targets.follow(obj)
+
+    @display(description="Stage")
+    def stage(self, deployment: Deployment) -> str:
+        """How far its version has come."""
+        return deployment.version.get_stage_display()
+
+    @display(description="Metrics", label=STATE_LABELS)
+    def scraped(self, deployment: Deployment) -> str:
+        """Whether its target is up."""
+        target: Target | None = getattr(deployment, "target", None)
+        return _state(target) if target is not None and deployment.is_enabled else "off"
+
+
+class TargetStatusInline(ReadOnlyMixin, StackedInline):
+    """What the last scrape said."""
+
+    model = TargetStatus
+    verbose_name_plural = "Last scrape"
+    fields = ["state", "since", "scraped_at", "duration_seconds", "samples", "error", "warning", "missed_slots"]
+    can_delete = False
+
+
+@admin.register(Target)
+class TargetAdmin(HistoryAdmin):
+    """What is scraped and what the last scrape said."""
+
+    list_display = ["__str__", "state", "last_scrape", "duration", "samples", "trouble", "every", "model"]
+    list_filter = ["status__state", "job", "is_enabled", "managed_by"]
+    search_fields = ["job", "instance_label", "url", "deployment__version__model__name"]
+    list_select_related = ["status", "deployment__version__model"]
+    autocomplete_fields = ["deployment"]
+    readonly_fields = ["managed_by"]
+    fieldsets = [
+        (None, {"fields": ["job", "url", "instance_label", ("interval_seconds", "timeout_seconds"), "is_enabled"]}),
+        ("Labels", {"fields": ["labels", "deployment", "honor_labels", "honor_timestamps"]}),
+        ("Limits", {"fields": [("sample_limit", "body_limit_bytes"), "managed_by"], "classes": ["collapse"]}),
+    ]
+    inlines = [TargetStatusInline]
+    actions = ["switch_on", "switch_off"]
+    actions_detail = ["scrape_now"]
+
+    @display(description="State", label=STATE_LABELS)
+    def state(self, target: Target) -> str:
+        """Up or down, or why neither."""
+        return _state(target)
+
+    @display(description="Last scrape", ordering="status__scraped_at")
+    def last_scrape(self, target: Target) -> SafeString | str:
+        """How long ago it was asked."""
+        status = _status(target)
+        return ago(status.scraped_at, timezone.now()) if status else ""
+
+    @display(description="Took", ordering="status__duration_seconds")
+    def duration(self, target: Target) -> str:
+        """How long the last scrape took."""
+        status = _status(target)
+        return f"{status.duration_seconds * 1000:.0f} ms" if status else ""
+
+    @display(description="Samples", ordering="status__samples")
+    def samples(self, target: Target) -> str:
+        """How many samples the last scrape gave."""
+        status = _status(target)
+        return f"{status.samples:,}" if status else ""
+
+    @display(description="Trouble")
+    def trouble(self, target: Target) -> str:
+        """Why the last scrape failed, or what it lost."""
+        status = _status(target)
+        return (status.error or status.warning)[:160] if status else ""
+
+    @display(description="Every", ordering="interval_seconds")
+    def every(self, target: Target) -> str:
+        """Its interval."""
+        return f"{target.interval_seconds:g} s"
+
+    @display(description="Model")
+    def model(self, target: Target) -> str:
+        """The model and version whose labels it carries."""
+        return str(target.deployment.version) if target.deployment else ""
+
+    @admin.action(description="Switch on", permissions=["change"])
+    def switch_on(self, request: HttpRequest, queryset: QuerySet[Target]) -> None:
+        """Scrape the chosen targets."""
+        self.message_user(request, f"{_switch(queryset, True)} targets are scraped from now on.")
+
+    @admin.action(description="Switch off", permissions=["change"])
+    def switch_off(self, request: HttpRequest, queryset: QuerySet[Target]) -> None:
+        """Scrape the chosen targets no more; their series end."""
+        self.message_user(request, f"{_switch(queryset, False)} targets are scraped no more.")
+
+    @action(
+        description="Scrape now", url_path="scrape-now", permissions=["change"], icon="play_arrow",
+        dialog={
+            "title": "Scrape it now?", "description": "The target is asked once; nothing is stored.",
+            "form_submit_text": "Scrape",
+        },
+    )  # fmt: skip
+    def scrape_now(self, request: HttpRequest, form: ModelForm, object_id: str) -> HttpResponse:
+        """Ask the target once and show what it answered."""
+        target = get_object_or_404(Target.objects.select_related("deployment__version__model"), pk=object_id)
+        report = check_target(target)
+        self.message_user(request, _report_words(report), messages.SUCCESS if report.is_up else messages.ERROR)
+        if report.warning:
+            self.message_user(request, report.warning, messages.WARNING)
+        return dialog_done(admin_url(target))
+
+
+def check_target(target: Target) -> Report:
+    """Return what a target answers now, with its own limits; nothing is stored."""
+    spec = targets.spec_of(target)
+    return examine(spec.url, spec.timeout_seconds, spec.body_limit_bytes, spec.sample_limit, spec.honor_timestamps)
+
+
+def _report_words(report: Report) -> SafeString:
+    took = f"{report.duration_seconds * 1000:.0f} ms, {report.body_bytes:,} bytes"
+    if report.is_up:
+        kind = "OpenMetrics" if report.is_openmetrics else "text format"
+        return format_html("Up: {} samples in {}, {}.", f"{report.samples:,}", took, kind)
+    lines = format_html_join("\n", "{}", ((line,) for line in report.excerpt))
+    shown = format_html('<pre class="aq-mono">{}</pre>', lines) if report.excerpt else ""
+    return format_html("Down after {}: {}{}", took, report.error, shown)
+
+
+def _status(target: Target) -> TargetStatus | None:
+    return getattr(target, "status", None)
+
+
+def _state(target: Target) -> str:
+    status = _status(target)
+    if not target.is_enabled:
+        return "off"
+    return status.state if status else "not scraped yet"
+
+
+def _switch(queryset: QuerySet[Target], is_on: bool) -> int:
+    """Switch targets one by one, so that each has its line in the history; return how many changed."""
+    changed = list(queryset.exclude(is_enabled=is_on))
+    for target in changed:
+        target.is_enabled = is_on
+        target.save(update_fields=["is_enabled"])
+    return len(changed)
+
+
+def _note_promotion(version: ModelVersion) -> None:
+    if version.stage == ModelVersion.Stage.PRODUCTION and version.promoted_at is None:
+        version.promoted_at = timezone.now()
