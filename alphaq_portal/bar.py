@@ -5,6 +5,7 @@ Hides: how the state is read (three queries) and that a process keeps it for a f
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -131,7 +132,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 def pages() -> dict[str, str]:
     """Return the addresses of the sidebar's pages by the first word of their titles, such as "alerts"."""
     entries = (entry for _, group in NAVIGATION for entry in group)
-    return {entry.title.split()[0].lower(): url for entry in entries if (url := _address(entry))}
+    return {entry.title.split()[0].lower(): found[0] for entry in entries if (found := _addresses(entry))}
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
@@ -145,10 +146,10 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _item(request: HttpRequest, entry: Entry) -> dict[str, Any] | None:
-    link = _address(entry)
+    link = next(iter(_addresses(entry)), "")
     if not link or (entry.permission and not request.user.has_perm(entry.permission)):
         return None
-    item: dict[str, Any] = {"title": entry.title, "icon": entry.icon, "link": link}
+    item: dict[str, Any] = {"title": entry.title, "icon": entry.icon, "link": link, "active": _is_here(request, entry)}
     if entry.badge == "firing":
         count = status(timezone.now()).firing_count
         # Unfold draws a badge for any text; none at all when nothing fires.
@@ -156,10 +157,17 @@ def _item(request: HttpRequest, entry: Entry) -> dict[str, Any] | None:
     return item
 
 
-def _address(entry: Entry) -> str:
+def _is_here(request: HttpRequest, entry: Entry) -> bool:
+    """Whether the page asked for is the entry's or below it; Unfold would find "/alerts/" in "/admin/alerts/rule/"."""
+    if entry.pages == ("admin:index",):
+        return request.path == reverse("admin:index")
+    return any(request.path.startswith(place) for place in (*_addresses(entry), entry.under) if place)
+
+
+def _addresses(entry: Entry) -> list[str]:
+    """Return the addresses of the entry's pages that exist, the best first."""
+    found = []
     for name in entry.pages:
-        try:
-            return reverse(name)
-        except NoReverseMatch:
-            continue
-    return ""
+        with contextlib.suppress(NoReverseMatch):
+            found.append(reverse(name))
+    return found

@@ -20,6 +20,7 @@ class Entry:
     pages: tuple[str, ...]  # names of addresses, the best first
     permission: str = ""  # empty: every user
     badge: str = ""  # a count of the portal's status, such as "firing"
+    under: str = ""  # where the pages of single rows begin, when not below one of `pages`
 
 
 NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
@@ -34,7 +35,7 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 "alerts.view_alert",
                 "firing",
             ),
-            Entry("Hosts", "dns", ("admin:monitoring_host_changelist",), "monitoring.view_host"),
+            Entry("Hosts", "dns", ("admin:monitoring_host_changelist",), "monitoring.view_host", under="/hosts/"),
             Entry(
                 "Models", "model_training", ("admin:monitoring_servedmodel_changelist",), "monitoring.view_servedmodel"
             ),

@@ -120,6 +120,24 @@ def test_the_sidebar_shows_only_what_the_user_may_open() -> None:
     assert {"Home", "Hosts", "Users"} <= set(titles(User.objects.create_superuser("root")))
 
 
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("/admin/", "Home"),
+        ("/alerts/7/", "Alerts"),
+        ("/admin/alerts/alert/", "Alerts"),
+        ("/admin/alerts/rule/7/change/", "Rules"),
+        ("/admin/alerts/rulegroup/", "Rule groups"),
+        ("/hosts/ana/", "Hosts"),
+    ],
+)
+def test_the_sidebar_marks_the_one_place_where_the_user_is(path: str, title: str) -> None:
+    request = RequestFactory().get(path)
+    request.user = superuser()
+    marked = [item["title"] for group in bar.navigation(request) for item in group["items"] if item["active"]]
+    assert marked == [title]
+
+
 def test_a_stranger_gets_no_status() -> None:
     request = RequestFactory().get("/admin/login/")
     request.user = AnonymousUser()
