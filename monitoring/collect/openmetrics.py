@@ -17,8 +17,12 @@ MAX_LABEL_VALUE_CHARS = 4_096
 TYPES = frozenset({"counter", "gauge", "histogram", "summary", "untyped"})
 OPENMETRICS_TYPES = TYPES - {"untyped"} | {"unknown", "info", "stateset", "gaugehistogram"}
 
-_STRING = r'"((?:[^"\\\n]|\\.)*)"'
-_SERIES = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)?[ \t]*(\{{(?:[^\"}}]|{_STRING.replace('(', '(?:', 1)})*\}})?")
+# Each loop takes a character in one way only, so that no text makes them try again.
+_INSIDE = r'[^"\\\n]*(?:\\.[^"\\\n]*)*'
+_STRING = rf'"({_INSIDE})"'
+_BRACES = rf'\{{[^"}}]*(?:"{_INSIDE}"[^"}}]*)*\}}'
+_SERIES = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)?[ \t]*({_BRACES})?")
+_EXEMPLAR = re.compile(rf"[ \t]*({_BRACES})[ \t]+")
 _PAIR = re.compile(rf"[ \t]*(?:([a-zA-Z_][a-zA-Z0-9_]*)|{_STRING})[ \t]*=[ \t]*{_STRING}[ \t]*(,|$)")
 _QUOTED = re.compile(rf"[ \t]*{_STRING}[ \t]*(,|$)")
 _VALUE = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[iI][nN][fF](?:inity)?|[nN][aA][nN])")
@@ -142,7 +146,7 @@ def _pairs(braces: str, text: str) -> tuple[str, list[tuple[str, str]]]:
 
 def _check_exemplar(text: str) -> None:
     """Raise ValueError for an exemplar that is not `{labels} value [timestamp]`."""
-    found = re.match(rf"[ \t]*(\{{(?:[^\"}}]|{_STRING.replace('(', '(?:', 1)})*\}})[ \t]+", text)
+    found = _EXEMPLAR.match(text)
     if found is None:
         raise ValueError(f"expected an exemplar's labels, got {_shown(text)}")
     _pairs(found[1], text)

@@ -1,0 +1,230 @@
+"""Texts of targets into samples: seen lines fast, everything else strictly, with one result."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from monitoring.collect import exposition
+from monitoring.collect.exposition import Parser
+from monitoring.collect.openmetrics import Malformed
+
+TEXT = b"""# HELP requests_total Requests.
+# TYPE requests_total counter
+requests_total{method="GET",path="/a b"} 5
+requests_total{method="POST"} 7.5e3
+up_since 1e-3
+"""
+
+
+def read(text: bytes | str, parser: Parser | None = None, om: bool = False):
+    body = text.encode() if isinstance(text, str) else text
+    return (parser or Parser(100_000)).read(body, om)
+
+
+def pairs(found):
+    return dict(zip(found.keys, found.values.tolist(), strict=True))
+
+
+def bits(value: float) -> int:
+    return int(np.array([value]).view(np.uint64)[0])
+
+
+def test_samples_are_read_with_their_series_as_written():
+    assert pairs(read(TEXT)) == {
+        'requests_total{method="GET",path="/a b"}': 5,
+        'requests_total{method="POST"}': 7500,
+        "up_since": 0.001,
+    }
+
+
+def test_series_stay_the_same_object_while_only_numbers_change():
+    parser = Parser(100)
+    first, second = read(TEXT, parser), read(TEXT.replace(b" 5\n", b" 6\n"), parser)
+    assert second.keys is first.keys
+    assert second.values.tolist() == [6, 7500, 0.001]
+
+
+def test_series_that_are_new_since_the_last_scrape_are_counted():
+    parser = Parser(100)
+    assert [read(text, parser).added for text in ("a 1\n", "a 1\n", "a 1\nb 1\n", "b 1\n", "a 1\nb 1\n")] == [
+        1,
+        0,
+        1,
+        0,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("+Inf", np.inf), ("-Inf", -np.inf), ("inf", np.inf), ("1e300", 1e300), (".5", 0.5), ("-0", -0.0), ("5.", 5.0)],
+)
+def test_numbers_are_read_as_go_reads_them(word, value):
+    assert bits(read(f"a {word}\n").values[0]) == bits(value)
+
+
+@pytest.mark.parametrize("om", [False, True])
+def test_no_nan_of_a_target_can_pass_for_a_stale_marker(om):
+    found = read("a NaN\nb -nan\nc 1\n" + "# EOF\n" * om if not om else "a NaN\nc 1\n# EOF\n", om=om)
+    assert bits(found.values[0]) == 0x7FF8000000000001
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["unseen", "seen"])
+@pytest.mark.parametrize("word", ["1_000", "0x10", "ten", "1,5", "1e", "--1", "", "1\r"])
+def test_what_is_no_number_fails_with_its_line(word, again):
+    parser = Parser(100)
+    if again:
+        read("a 1\nb 2\n", parser)
+    with pytest.raises(Malformed) as caught:
+        read(f"a 1\nb {word}\n", parser)
+    assert caught.value.line == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("9lives 1", "metric name"),
+        ("a-b 1", "labels in braces or a value"),
+        ('a{x="1" 1', "labels in braces"),
+        ('a{x=1} 1', 'label="value"'),
+        ('a{x="1",x="2"} 1', "a label twice"),
+        ('{x="1"} 1', "metric name"),
+        ('a{"b"} 1', "two metric names"),
+        ("a 1 2 3", "at most a timestamp"),
+        ("a 1 tomorrow", "timestamp in milliseconds"),
+        ("a", "a value"),
+        ("<html>", "metric name"),
+        ('a 1 # {t="1"} 1', "OpenMetrics only"),
+        ("# TYPE a bogus", "metric type"),
+    ],
+)  # fmt: skip
+def test_malformed_lines_say_where_and_what(line, words):
+    with pytest.raises(Malformed, match=words) as caught:
+        read(f"fine 1\n{line}\n")
+    assert caught.value.line == 2
+
+
+def test_bytes_that_are_no_utf8_fail_with_their_line():
+    with pytest.raises(Malformed, match="line 2: not UTF-8"):
+        read(b'a 1\nb{x="\xff"} 1\n')
+
+
+def test_the_first_of_repeated_series_wins_and_the_others_are_told():
+    found = read("a 1\nb 2\na 3\n")
+    assert (pairs(found), found.repeated, found.samples) == ({"a": 1, "b": 2}, 1, 3)
+    assert "1 samples" in found.warning
+
+
+def test_repeated_series_are_told_each_time():
+    parser = Parser(100)
+    assert [read("a 1\na 3\n", parser).repeated for _ in range(3)] == [1, 1, 1]
+
+
+def test_own_times_are_kept_apart_and_never_taken_from_memory():
+    parser = Parser(100)
+    for at in (1_700_000_000_000, 1_700_000_000_000, 1_600_000_000_000):
+        found = read(f"a 5\nb 7 {at}\n", parser)
+        assert (pairs(found), [(one.key, one.value, one.at_ms) for one in found.own]) == ({"a": 5}, [("b", 7, at)])
+
+
+def test_own_times_are_ignored_where_the_target_is_not_trusted_with_them():
+    assert pairs(read("b 7 1700000000000\n", Parser(100, honor_timestamps=False))) == {"b": 7}
+
+
+def test_a_value_that_looks_like_a_known_series_is_still_a_time():
+    parser = Parser(100)
+    read("a 1\n", parser)
+    assert [one.at_ms for one in read("a 1 1700000000000\n", parser).own] == [1_700_000_000_000]
+
+
+def test_openmetrics_times_are_seconds():
+    assert read("a 5 1700000000.25\n# EOF\n", om=True).own[0].at_ms == 1_700_000_000_250
+
+
+def test_exemplars_are_read_past_and_checked():
+    text = 'a_bucket{le="1"} 5 # {trace="x"} 0.7 1700000000\n# EOF\n'
+    parser = Parser(100)
+    assert [pairs(read(text, parser, om=True)) for _ in range(2)] == [{'a_bucket{le="1"}': 5}] * 2
+    with pytest.raises(Malformed, match="exemplar"):
+        read(text.replace("0.7", "high").replace('{trace="x"}', "trace"), parser, om=True)
+
+
+@pytest.mark.parametrize("text", ["a 1\n", "a 1\n# EOF\nb 1\n", "a 1\n# EOFF\n", ""])
+def test_openmetrics_without_its_end_was_cut_off(text):
+    with pytest.raises(Malformed, match="cut off"):
+        read(text, om=True)
+
+
+def test_openmetrics_allows_no_empty_line():
+    with pytest.raises(Malformed, match="line 2: an empty line"):
+        read("a 1\n\nb 1\n# EOF\n", om=True)
+
+
+def test_names_of_utf8_are_read():
+    assert list(pairs(read('{"http.requests","path.x"="ü"} 3\n'))) == ['{"http.requests","path.x"="ü"}']
+
+
+def test_escapes_and_braces_inside_values_are_read():
+    line = r'a{x="say \"hi\" } # {",y="c:\\d",z="1\n2"} 4'
+    assert list(pairs(read(line + "\n")).values()) == [4]
+
+
+def test_a_series_with_huge_labels_is_left_out_and_told_and_the_rest_is_taken():
+    parser = Parser(100)
+    for _ in range(2):
+        found = read('a{x="' + "y" * 1_000_000 + '"} 1\nb 2\n', parser)
+        assert pairs(found) == {"b": 2}
+        assert "label x has 1,000,000 characters" in found.warning
+
+
+def test_a_series_with_too_many_labels_is_left_out_and_told():
+    labels = ",".join(f'l{number}="x"' for number in range(200))
+    assert "200 labels" in read(f"a{{{labels}}} 1\nb 2\n").warning
+
+
+def test_too_many_samples_fail_with_both_numbers():
+    with pytest.raises(Malformed, match="11 samples; 10 are allowed"):
+        read("".join(f"m{number} 1\n" for number in range(11)), Parser(10))
+
+
+def test_a_text_without_a_last_line_end_is_whole():
+    assert pairs(read("a 1\nb 2")) == {"a": 1, "b": 2}
+
+
+def test_an_empty_text_has_no_samples():
+    assert read("").samples == 0
+
+
+def test_the_memory_of_lines_is_bounded(monkeypatch):
+    monkeypatch.setattr(exposition, "MAX_REMEMBERED", 50)
+    for number in range(200):
+        read(f'churning{{id="{number}"}} {number}\n')
+    assert len(exposition._memory.lines) <= 50
+
+
+def test_fast_and_strict_reading_agree_on_whatever_changes():
+    """Lines come, go, repeat and move; a parser with a memory reads what one without any reads."""
+    rng = random.Random(7)
+    names = [f'm{number % 7}{{a="{number}",b="x {number}"}}' for number in range(40)] + ["plain", "# a comment", ""]
+    parser = Parser(1000)
+    for _ in range(200):
+        lines = []
+        for name in rng.sample(names, rng.randint(1, len(names))):
+            ending = rng.choice(["", "", "", f" {rng.randint(1, 9)}"])
+            lines.append(
+                f"{name} {rng.choice(['1', '2.5', 'NaN', '-Inf'])}{ending}" if name[:1] not in ("#", "") else name
+            )
+        lines += rng.sample(lines, rng.randint(0, 2))
+        body = "\n".join(lines).encode() + b"\n"
+        fast = parser.read(body, False)
+        remembered, exposition._memory.lines = exposition._memory.lines, {}
+        strict = Parser(1000).read(body, False)
+        exposition._memory.lines = remembered
+        assert fast.keys == strict.keys
+        assert fast.values.view(np.uint64).tolist() == strict.values.view(np.uint64).tolist()
+        assert (fast.own, fast.samples, fast.repeated) == (strict.own, strict.samples, strict.repeated) or np.isnan(
+            [one.value for one in fast.own]
+        ).any()
