@@ -1,6 +1,6 @@
 """Our PromQL evaluator against a real Prometheus: same data, answers compared, times side by side.
 
-    python -m benchmarks.promql [--prometheus PATH] [--series 1000,10000] [--only WORD] [--kind instant,range]
+    python -m benchmarks.promql [--prometheus PATH] [--series 1000,10000] [--kind instant,range] [--grids N] [--only X]
 
 The server gets the samples by remote write into an empty database on /dev/shm and is asked over HTTP; its time is
 ``evalTotalTime`` of ``stats=all``, which leaves out HTTP and JSON and includes decoding its in-memory chunks. Our time
@@ -70,12 +70,21 @@ REGEX_QUERY = 'count(r{pod=~"pod-.*5."})'
 
 @dataclass
 class Metric:
-    """One metric's series on the common time line."""
+    """One metric's series, those of a time grid together; ``grids`` are the first row and the times of each."""
 
     labels: tuple[Labels, ...]
     values: np.ndarray
-    ts: np.ndarray
+    grids: list[tuple[int, np.ndarray]]
     _columns: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)
+    _parts: list[tuple[slice, tuple[Labels, ...], np.ndarray]] = field(default_factory=list)
+
+    def parts(self) -> list[tuple[slice, tuple[Labels, ...], np.ndarray]]:
+        """Return rows, labels and times of each grid."""
+        if not self._parts:
+            ends = [*[first for first, _ in self.grids[1:]], len(self.labels)]
+            rows = [slice(first, end) for (first, _), end in zip(self.grids, ends, strict=True)]
+            self._parts = [(row, self.labels[row], ts) for row, (_, ts) in zip(rows, self.grids, strict=True)]
+        return self._parts
 
     def column(self, name: str) -> tuple[list[str], np.ndarray]:
         """Return the distinct values of a label and which of them each series has, as an index of a store would."""
@@ -96,28 +105,39 @@ class ArrayStore:
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Block]:
         """Return the matching series of one metric between two times."""
         metric = self.metrics[next(m.value for m in matchers if m.name == "__name__")]
-        first, last = np.searchsorted(metric.ts, (start_ms, end_ms + 1))
-        labels, values = metric.labels, metric.values[:, first:last]
         rest = [m for m in matchers if m.name != "__name__"]
-        if rest:
-            keep = np.ones(len(labels), bool)
-            for matcher in rest:
-                names, codes = metric.column(matcher.name)
-                accepted = matcher.accepted(names)
-                keep &= np.array([name in accepted for name in names])[codes]
-            rows = np.flatnonzero(keep)
-            labels, values = tuple([labels[row] for row in rows.tolist()]), values[rows]
-        return [Block(labels, metric.ts[first:last], values)]
+        keep = np.ones(len(metric.labels), bool)
+        for matcher in rest:
+            names, codes = metric.column(matcher.name)
+            accepted = matcher.accepted(names)
+            keep &= np.array([name in accepted for name in names])[codes]
+        blocks = []
+        for rows, labels, ts in metric.parts():
+            first, last = np.searchsorted(ts, (start_ms, end_ms + 1))
+            values = metric.values[rows, first:last]
+            if rest:
+                chosen = np.flatnonzero(keep[rows])
+                labels, values = tuple([labels[row] for row in chosen.tolist()]), values[chosen]
+            blocks.append(Block(labels, ts[first:last], values))
+        return blocks
 
 
-def build(series: int, rng: np.random.Generator) -> ArrayStore:
-    """Return counters x with resets, gauges g, histogram buckets b and one h per host."""
+def build(series: int, grids: int, rng: np.random.Generator) -> ArrayStore:
+    """Return counters x with resets, gauges g, histogram buckets b and one h per host, hosts spread over time grids."""
     store = ArrayStore()
 
     def add(name: str, rows: list[dict[str, str]], values: np.ndarray) -> None:
-        store.metrics[name] = Metric(tuple(Labels.of({"__name__": name, **row}) for row in rows), values, TS)
+        first: dict[int, int] = {}
+        for row, labels in enumerate(rows):
+            first.setdefault(int(labels["host"][5:]) * grids // HOSTS, row)
+        # Off the samples' 7 s mark whatever the grid, so that both kinds of range boundaries agree.
+        lines = [(row, TS + (grid * 140 % 14_000 + 20 if grid else 0)) for grid, row in first.items()]
+        store.metrics[name] = Metric(tuple(Labels.of({"__name__": name, **row}) for row in rows), values, lines)
 
-    where = [{"host": f"host-{i % HOSTS:03d}", "instance": f"i-{i:05d}", "job": "serving"} for i in range(series)]
+    def host(index: int, count: int) -> str:
+        return f"host-{index * HOSTS // count:03d}"
+
+    where = [{"host": host(i, series), "instance": f"i-{i:05d}", "job": "serving"} for i in range(series)]
     counters = np.round(np.cumsum(rng.random((series, SAMPLES)) * 50, axis=1), 3)
     for row in range(0, series, 10):
         at = int(rng.integers(1, SAMPLES))
@@ -125,9 +145,7 @@ def build(series: int, rng: np.random.Generator) -> ArrayStore:
     add("x", where, counters)
     add("g", where, np.round(rng.random((series, SAMPLES)) * 100, 3))
     many = series // len(BUCKETS)
-    marks = [
-        {"le": le, "instance": f"i-{i:05d}", "host": f"host-{i % HOSTS:03d}"} for i in range(many) for le in BUCKETS
-    ]
+    marks = [{"le": le, "instance": f"i-{i:05d}", "host": host(i, many)} for i in range(many) for le in BUCKETS]
     rises = np.cumsum(np.cumsum(rng.integers(0, 5, (many, len(BUCKETS), SAMPLES)), axis=1), axis=2)
     add("b", marks, rises.reshape(-1, SAMPLES).astype(float))
     add("h", [{"host": f"host-{i:03d}", "cores": "8"} for i in range(HOSTS)], np.full((HOSTS, SAMPLES), 8.0))
@@ -139,7 +157,7 @@ def build_pods(count: int) -> ArrayStore:
     store = ArrayStore()
     ts = TS[-20:]
     labels = tuple(Labels.of({"__name__": "r", "pod": f"pod-{i}", "job": "pods"}) for i in range(count))
-    store.metrics["r"] = Metric(labels, np.ones((count, len(ts))), ts)
+    store.metrics["r"] = Metric(labels, np.ones((count, len(ts))), [(0, ts)])
     return store
 
 
@@ -203,14 +221,19 @@ class Server:
     def feed(self, store: ArrayStore) -> None:
         """Write every series, some hundred at a time."""
         for metric in store.metrics.values():
-            many = max(1, 400_000 // len(metric.ts))
-            for start in range(0, len(metric.labels), many):
-                data = encoded_samples(metric.ts, metric.values[start : start + many])
-                body = bytearray()
-                for labels, row in zip(metric.labels[start : start + many], data, strict=True):
-                    pairs = (framed(1, framed(1, name.encode()) + framed(2, value.encode())) for name, value in labels)
-                    body += framed(1, b"".join(pairs) + row.tobytes())
-                self.post("/api/v1/write", snappy(bytes(body)), WRITE_HEADERS)
+            for rows, names, ts in metric.parts():
+                many = max(1, 400_000 // len(ts))
+                for start in range(0, len(names), many):
+                    data = encoded_samples(ts, metric.values[rows][start : start + many])
+                    self.write(names[start : start + many], data)
+
+    def write(self, names: Sequence[Labels], data: np.ndarray) -> None:
+        """Send some series by remote write."""
+        body = bytearray()
+        for labels, row in zip(names, data, strict=True):
+            pairs = (framed(1, framed(1, name.encode()) + framed(2, value.encode())) for name, value in labels)
+            body += framed(1, b"".join(pairs) + row.tobytes())
+        self.post("/api/v1/write", snappy(bytes(body)), WRITE_HEADERS)
 
     def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
         """Send one request; fail on a refusal."""
@@ -344,6 +367,7 @@ def main() -> None:
     parser.add_argument("--prometheus", default=shutil.which("prometheus"), help="binary; empty: ours alone")
     parser.add_argument("--series", default="1000,10000")
     parser.add_argument("--kind", default="instant,range")
+    parser.add_argument("--grids", type=int, default=1, help="time grids the hosts are spread over, at most 100")
     parser.add_argument("--only", default="", help="only rows whose name holds this")
     arguments = parser.parse_args()
     binary = arguments.prometheus or None
@@ -355,7 +379,12 @@ def main() -> None:
     for series in map(int, arguments.series.split(",")):
         rows = list(rows_of(series, kinds, arguments.only))
         if rows:
-            run(binary, build(series, np.random.default_rng(series)), rows, f"### {series:,} series")
+            run(
+                binary,
+                build(series, arguments.grids, np.random.default_rng(series)),
+                rows,
+                f"### {series:,} series, {arguments.grids} time grids",
+            )
     if arguments.only in "regex selector":
         rows = [("regex selector", "instant", REGEX_QUERY, False)]
         run(binary, build_pods(100_000), rows, "### 100,000 series, one label regex")

@@ -85,7 +85,7 @@ def _regex_predicate(pattern: str) -> Predicate:
         prefix = pattern[:-2]
         return lambda value: value.startswith(prefix)
     compiled = compile_regex(pattern)
-    if pattern.isascii() and _PLAIN.match(pattern) and len(_UNBOUNDED.findall(pattern)) <= 2:
+    if "--" not in pattern and _PLAIN.match(pattern) and len(_UNBOUNDED.findall(pattern)) <= 2:
         return _plain_predicate(pattern)
     fullmatch = compiled.fullmatch
 
