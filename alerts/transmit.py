@@ -16,7 +16,7 @@ from django.conf import settings
 from alerts import compose
 from alerts.channels import email, slack, webhook
 from alerts.channels.base import DeliveryError, Permanent, Receipt, Repost, Transient
-from alerts.engine import message_slack, message_text, message_webhook
+from alerts.engine import message_long, message_slack, message_text, message_webhook
 from alerts.engine.message import Message
 from alerts.engine.message_mrkdwn import words
 from alerts.models import Integration, Notification
@@ -168,6 +168,8 @@ def _slack_payload(parcel: Parcel, note: str = "") -> dict[str, Any]:
     else:
         message = _noted(compose.load(parcel.raw), note)
         payload = message_slack.slack_blocks(message, interactive=_is_interactive(parcel.integration))
+        if message_long.is_long(message):
+            payload = message_long.spread(message, payload)
         if parcel.is_shrunk:
             payload = message_slack.slack_plain(message)
     metadata = payload.get("metadata") or {"event_type": message_slack.EVENT_TYPE, "event_payload": {}}
