@@ -5,7 +5,11 @@ uncompressed, so that a slice of a row is read without the rest of it. `created`
 row: readers ask for what is newer than their last snapshot and miss nothing that was committed late.
 """
 
+from django.core.validators import MinValueValidator
 from django.db import migrations, models
+
+SELECTOR_HELP = 'PromQL matchers, for example {__name__=~"model_.*"}.'
+DAYS_HELP = "Of several rules that fit a series the longest counts."
 
 TABLES = """
 create table store_source (
@@ -32,6 +36,10 @@ create table store_state (
 create table store_mark (
     source_id int primary key, chunk_to int not null default 0);
 create table store_drop (name text primary key, after_ms bigint not null);
+create table store_trim (name text primary key, days int not null);
+create table store_retention (
+    id bigserial primary key, selector text not null unique, days int not null check (days >= 1),
+    reason text not null default '');
 create table store_row (
     source_id int not null, at_ms bigint not null, layout_id int not null, v bytea not null,
     created xid8 not null default pg_current_xact_id(), primary key (source_id, at_ms));
@@ -58,7 +66,7 @@ alter table store_row set (
 """
 
 DROP = """
-drop table store_row, store_block, store_chunk, store_day, store_mark, store_drop, store_state, store_source_layout,
+drop table store_row, store_block, store_chunk, store_day, store_mark, store_drop, store_trim, store_retention, store_state, store_source_layout,
     store_layout, store_key, store_source;
 """
 
@@ -124,6 +132,20 @@ STATE = [
         "store_drop",
         ("name", models.TextField(primary_key=True, serialize=False)),
         ("after_ms", models.BigIntegerField()),
+    ),
+    _model(
+        "TrimmedDay",
+        "store_trim",
+        ("name", models.TextField(primary_key=True, serialize=False)),
+        ("days", models.IntegerField()),
+    ),
+    _model(
+        "Retention",
+        "store_retention",
+        ("id", models.BigAutoField(primary_key=True, serialize=False)),
+        ("selector", models.TextField(help_text=SELECTOR_HELP, unique=True)),
+        ("days", models.PositiveIntegerField(help_text=DAYS_HELP, validators=[MinValueValidator(1)])),
+        ("reason", models.TextField(blank=True, default="")),
     ),
     _model(
         "Row",

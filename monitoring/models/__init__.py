@@ -1,7 +1,21 @@
 """The rows of monitoring."""
 
 from .registry import Deployment, HealthKind, Host, ModelVersion, ServedModel, Team
-from .samples import Block, Chunk, Day, Layout, Mark, PlannedDrop, Row, SeriesKey, Source, SourceLayout, StoreState
+from .samples import (
+    Block,
+    Chunk,
+    Day,
+    Layout,
+    Mark,
+    PlannedDrop,
+    Retention,
+    Row,
+    SeriesKey,
+    Source,
+    SourceLayout,
+    StoreState,
+    TrimmedDay,
+)
 from .targets import ScrapeClaim, Scraper, Target, TargetStatus
 
 __all__ = [
@@ -15,6 +29,7 @@ __all__ = [
     "Mark",
     "ModelVersion",
     "PlannedDrop",
+    "Retention",
     "Row",
     "ScrapeClaim",
     "Scraper",
@@ -26,4 +41,5 @@ __all__ = [
     "Target",
     "TargetStatus",
     "Team",
+    "TrimmedDay",
 ]

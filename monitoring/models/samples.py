@@ -6,7 +6,11 @@ are bytes; nobody reads them through the ORM.
 
 from __future__ import annotations
 
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models
+
+from ..promql import QueryError, parse_matchers
 
 
 class Source(models.Model):
@@ -113,6 +117,43 @@ class PlannedDrop(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class TrimmedDay(models.Model):
+    """A merged day from which series kept for at most `days` have been taken out."""
+
+    name = models.TextField(primary_key=True)
+    days = models.IntegerField()
+
+    class Meta:
+        db_table = "store_trim"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Retention(models.Model):
+    """How long the series of a selector are kept; all others are kept for ALPHAQ_RETENTION_DAYS."""
+
+    id = models.BigAutoField(primary_key=True)
+    selector = models.TextField(unique=True, help_text='PromQL matchers, for example {__name__=~"model_.*"}.')
+    days = models.PositiveIntegerField(
+        validators=[MinValueValidator(1)], help_text="Of several rules that fit a series the longest counts."
+    )
+    reason = models.TextField(blank=True, default="")
+
+    class Meta:
+        db_table = "store_retention"
+
+    def __str__(self) -> str:
+        return f"{self.selector} for {self.days} days"
+
+    def clean(self) -> None:
+        """Refuse a selector that is none."""
+        try:
+            parse_matchers(self.selector)
+        except QueryError as error:
+            raise ValidationError({"selector": str(error)}) from error
 
 
 class Row(models.Model):

@@ -7,16 +7,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import structlog
 from django.conf import settings
 from django.db import transaction
 
+from ..models import Retention
+from ..promql import QueryError, parse_matchers
 from . import partitions, wire
 from .compact import Compacted, compact
 from .merge import GRACE_MS, Merged, merge
 from .pivot import pivot
 from .records import DAY_WINDOWS, WINDOW_MS
-from .retention import Dropped, Purged, forget_restored_ids, plan_block_drops, purge_keys, retain, run_planned_drops
+from .retention import (
+    DAY_MS,
+    Dropped,
+    Purged,
+    forget_restored_ids,
+    plan_block_drops,
+    purge_keys,
+    retain,
+    run_planned_drops,
+)
+from .trim import Keep, longest_days, trim
 
+log = structlog.get_logger(__name__)
 #: Source windows compacted, and sources of a day merged, in one call: some seconds of work.
 MAX_SOURCE_WINDOWS = 300
 
@@ -30,6 +44,7 @@ class HouseReport:
     merged: Merged = field(default_factory=Merged)
     dropped: Dropped = field(default_factory=Dropped)
     planned_drops: int = 0
+    trimmed_days: int = 0
     purged: Purged = field(default_factory=Purged)
 
     @property
@@ -47,10 +62,23 @@ def keep_house(now_ms: int, max_source_windows: int = MAX_SOURCE_WINDOWS) -> Hou
     plan_block_drops(now_ms, GRACE_MS)
     merged = merge(now_ms, max_source_windows)
     planned = run_planned_drops(now_ms)
-    days = settings.ENV.retention_days
+    rules = retention_rules()
+    days = longest_days(settings.ENV.retention_days, rules)
     dropped = retain(now_ms, days, getattr(settings, "STORE_MAX_BYTES", None))
-    purged = purge_keys(now_ms - days * 86_400_000) if dropped.partitions else Purged()
-    return HouseReport(pivoted + compacted.rows, compacted, merged, dropped, planned, purged)
+    trimmed = trim(now_ms, settings.ENV.retention_days, rules)
+    purged = purge_keys(now_ms - days * DAY_MS) if dropped.partitions else Purged()
+    return HouseReport(pivoted + compacted.rows, compacted, merged, dropped, planned, trimmed, purged)
+
+
+def retention_rules() -> list[Keep]:
+    """Return the rules that staff have set; one that cannot be read (edited by hand) is left out and logged."""
+    rules = []
+    for row in Retention.objects.all():
+        try:
+            rules.append(Keep(parse_matchers(row.selector), row.days))
+        except QueryError as error:
+            log.error("store.retention_unreadable", selector=row.selector, error=str(error))
+    return rules
 
 
 def ensure_partitions(now_ms: int) -> int:

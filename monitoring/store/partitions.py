@@ -93,6 +93,7 @@ def drop(partition: Partition) -> bool:
         with transaction.atomic():
             set_lock_timeout()
             _run("drop table if exists {name}", partition)
+            wire.execute("delete from store_trim where name = %s", [partition.name])
     except OperationalError as error:
         if getattr(error.__cause__, "pgcode", "") != "55P03":  # lock_not_available
             raise

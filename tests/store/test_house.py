@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import connection
 
 from monitoring import store
-from monitoring.models import Day, PlannedDrop, SeriesKey, Source
+from monitoring.models import Day, PlannedDrop, Retention, SeriesKey, Source
 from monitoring.store import Scrape, compact, keep_house, merge, partitions, retention
 from tests.store.build import HOUR, NOW, SPECIAL, everything, named, put, scrape
 
@@ -144,3 +145,27 @@ def test_ids_restored_from_another_cluster_are_made_old():
         cursor.execute("update store_key set created = '99999999999'")
     assert retention.forget_restored_ids() == 1
     assert len(store.select(named("a"), NOW, NOW)) == 1
+
+
+def test_some_series_are_kept_longer_and_some_shorter_than_the_rest(settings):
+    Retention.objects.create(selector='{__name__=~"model_.*"}', days=400)
+    Retention.objects.create(selector='debug{source="s1"}', days=2)
+    for hour in range(48):
+        names = ["debug", "model_accuracy", "rest"]
+        at_ms = MIDNIGHT + hour * HOUR
+        put(*[Scrape(f"s{n}", {"source": f"s{n}"}, at_ms, names, np.full(3, 1.0 + hour)) for n in range(2)])
+    full = everything()
+    keep_house(MIDNIGHT + 51 * HOUR)
+    assert everything() == full
+    keep_house(MIDNIGHT + 5 * DAY)
+    assert everything() == {name: line for name, line in full.items() if name != 'debug{source="s1"}'}
+    keep_house(MIDNIGHT + (settings.ENV.retention_days + 3) * DAY)
+    assert everything() == {name: line for name, line in full.items() if name.startswith("model_")}
+    keep_house(MIDNIGHT + 403 * DAY)
+    assert everything() == {}
+
+
+def test_a_retention_rule_must_be_a_selector():
+    with pytest.raises(ValidationError):
+        Retention(selector="sum(x", days=3).full_clean()
+    Retention(selector='{job="x"}', days=3).full_clean()
