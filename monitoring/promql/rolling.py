@@ -6,6 +6,8 @@ bound is not far below the result, the window is summed the slow way, as Prometh
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import neumaier
@@ -37,8 +39,7 @@ def _reached(windows: Windows) -> tuple[Floats, Windows]:
         return frame.values, windows
     ts = frame.ts[:, left:right]
     inner = type(frame)(ts, frame.values[:, left:right], frame.part)
-    moved = Windows(inner, windows.lo - left, windows.hi - left, windows.ends, windows.at, windows.range_ms)
-    return inner.values, moved
+    return inner.values, replace(windows, frame=inner, lo=windows.lo - left, hi=windows.hi - left)
 
 
 def sums(windows: Windows, want_mean: bool) -> tuple[Floats, Bools]:

@@ -30,6 +30,7 @@ class Windows:
     ends: Ints
     at: Ints
     range_ms: int
+    meter: Meter
 
     @property
     def count(self) -> Ints:
@@ -103,7 +104,7 @@ class RangeVector:
                 lo, hi = whole
             else:
                 lo, hi = clean.search(starts, "right"), clean.search(self.ends, "right")
-            windows = Windows(clean, lo, hi, self.ends, self.at, self.range_ms)
+            windows = Windows(clean, lo, hi, self.ends, self.at, self.range_ms, meter)
             target = rows if index is None else index[rows]
             values[target], present[target] = over(windows)
 
@@ -159,6 +160,7 @@ def by_gathering(windows: Windows, reduce: Reduce) -> Floats:
     for start in range(0, rows, many):
         for left in range(0, steps, wide):
             piece, columns = slice(start, min(start + many, rows)), slice(left, min(left + wide, steps))
+            windows.meter.tick()
             values, real, times = gathered(windows, piece, columns)
             if values.shape[2]:
                 out[piece, columns] = reduce(values, real, times, columns)
@@ -179,6 +181,7 @@ def by_cells(windows: Windows, chosen: Bools, reduce: CellReduce, results: tuple
     last = max(frame.values.shape[1] - 1, 0)
     for start in range(0, len(rows), many):
         piece = slice(start, start + many)
+        windows.meter.tick()
         offsets = np.arange(int(count[piece].max(initial=0)))
         if not len(offsets):
             continue

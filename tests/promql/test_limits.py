@@ -46,6 +46,17 @@ def test_the_time_limit_is_checked_inside_the_walk() -> None:
         promql.range_("rate(x[5m]) + x", 0, HOUR_MS, 60_000, select, Limits(timeout_seconds=3), lambda: next(ticks))
 
 
+def test_the_time_limit_is_checked_between_gathered_windows() -> None:
+    def long(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Block]:
+        ts = np.arange(100_000, dtype=np.int64)
+        return [Block((Labels.of({"__name__": "x"}),), ts, ts[None, :].astype(np.float64))]
+
+    ticks = iter(range(10_000))
+    with pytest.raises(LimitError, match="timeout_seconds"):
+        limits = Limits(timeout_seconds=8)
+        promql.range_("quantile_over_time(0.5, x[50s])", 50_000, 99_000, 500, long, limits, lambda: next(ticks))
+
+
 def test_a_limit_error_pickles() -> None:
     with pytest.raises(LimitError) as caught:
         promql.instant("x", HOUR_MS - 1, select, Limits(max_series=5))
