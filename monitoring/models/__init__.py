@@ -1,5 +1,6 @@
 """The rows of monitoring."""
 
+from .dashboards import Dashboard, Panel, PanelQuery
 from .registry import Deployment, HealthKind, Host, ModelVersion, ServedModel, Team
 from .samples import (
     Block,
@@ -21,6 +22,7 @@ from .targets import ScrapeClaim, Scraper, Target, TargetStatus
 __all__ = [
     "Block",
     "Chunk",
+    "Dashboard",
     "Day",
     "Deployment",
     "HealthKind",
@@ -28,6 +30,8 @@ __all__ = [
     "Layout",
     "Mark",
     "ModelVersion",
+    "Panel",
+    "PanelQuery",
     "PlannedDrop",
     "Retention",
     "Row",
