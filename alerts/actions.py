@@ -41,6 +41,7 @@ def acknowledge(alert_id: int, user: User, at: datetime) -> Alert:
         alert.acknowledged_at, alert.acknowledged_by, alert.updated_at = at, user, at
         alert.save(update_fields=["acknowledged_at", "acknowledged_by", "updated_at"])
         _note(alert, _KIND.ACKNOWLEDGED, user, at)
+        dispatch.restate(alert, at, f"Acknowledged by {user.get_username()}.")
     return alert
 
 
@@ -53,6 +54,7 @@ def unacknowledge(alert_id: int, user: User, at: datetime) -> Alert:
         alert.acknowledged_at, alert.acknowledged_by, alert.updated_at = None, None, at
         alert.save(update_fields=["acknowledged_at", "acknowledged_by", "updated_at"])
         _note(alert, _KIND.UNACKNOWLEDGED, user, at)
+        dispatch.restate(alert, at, f"{user.get_username()} gave it back: nobody has it.")
     return alert
 
 
@@ -67,7 +69,9 @@ def snooze(alert_id: int, user: User, until: datetime, at: datetime) -> Alert:
         _must_be_active(alert)
         alert.snoozed_until, alert.updated_at = until, at
         alert.save(update_fields=["snoozed_until", "updated_at"])
-        _note(alert, _KIND.SNOOZED, user, at, f"No reminder until {until:%Y-%m-%d %H:%M} UTC.")
+        words = f"No reminder until {until:%Y-%m-%d %H:%M} UTC."
+        _note(alert, _KIND.SNOOZED, user, at, words)
+        dispatch.restate(alert, at, f"Snoozed by {user.get_username()}. {words}")
     return alert
 
 
@@ -79,7 +83,10 @@ def note(alert_id: int, user: User, text: str, at: datetime) -> Event:
     if len(text) > 5000:
         raise Refused("A note has at most 5,000 characters; link to the longer text.")
     with transaction.atomic():
-        return _note(_locked(alert_id, user), _KIND.NOTE, user, at, text)
+        alert = _locked(alert_id, user)
+        event = _note(alert, _KIND.NOTE, user, at, text)
+        dispatch.restate(alert, at, f"{user.get_username()}: {text}")
+    return event
 
 
 def resolve(alert_id: int, user: User, at: datetime) -> Alert:
@@ -194,7 +201,7 @@ def set_life(rules: Iterable[Rule], life: str, user: User, at: datetime) -> int:
             continue
         before, rule.life = rule.get_life_display(), Rule.Life(life)
         with transaction.atomic():
-            rule._change_reason = f"{before} → {rule.get_life_display()}"
+            rule._change_reason = f"{before} → {rule.get_life_display()}"  # type: ignore[attr-defined]
             rule.save()
             end_alerts(rule, user, at, f"The rule became {rule.get_life_display()}.")
             Event.objects.create(

@@ -9,13 +9,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Case, Count, IntegerField, Max, Q, QuerySet, Value, When
+from django.db.models import Case, Count, IntegerField, Max, Model, Q, QuerySet, Value, When
 
-from alerts.compose import unit_of
+from alerts import compose, graph
+from alerts.engine.units import PLAIN
+from alerts.engine.units import unit_of as unit_of_query
 from alerts.models import Alert, GroupAlert, Notification
+from monitoring import promql
 
 PER_PAGE = 50
 # Pages end here; what is older is found by its filters.
@@ -54,6 +58,7 @@ class Row:
     seconds: float  # how long it has fired, waits, or fired
     told: int = 0
     told_at: datetime | None = None
+    kept: int = 0  # messages that wait for a way out
     trouble: str = ""  # the answer to the last message that did not arrive
     muted: str = ""  # why nobody is told
 
@@ -70,21 +75,20 @@ class Listing:
     is_cut: bool = False
 
 
-class _Bounded(Paginator):
-    """Counts no further than REACH."""
+class BoundedPaginator(Paginator):
+    """Pages over the first REACH rows: the database counts no further, however many there are."""
 
-    @property
-    def count(self) -> int:  # type: ignore[override]
+    @cached_property
+    def count(self) -> int:
         """How many rows there are, at most REACH."""
-        if not hasattr(self, "_count"):
-            self._count = int(self.object_list.order_by()[:REACH].count())  # type: ignore[union-attr]
-        return self._count
+        rows = cast("QuerySet[Model]", self.object_list)
+        return rows.order_by()[:REACH].count()
 
 
-def listing(wanted: Wanted, at: datetime, page: object = 1) -> Listing:
+def listing(wanted: Wanted, at: datetime, page: int | str | None = 1) -> Listing:
     """A page of alerts, the worst and newest first."""
     rows = _matching(wanted, at)
-    paginator = _Bounded(_ordered(rows), PER_PAGE)
+    paginator = BoundedPaginator(_ordered(rows), PER_PAGE)
     shown = paginator.get_page(page)
     alerts = list(shown.object_list)
     told, muted = _told(alerts), _muted(alerts)
@@ -162,6 +166,7 @@ def _told(alerts: Sequence[Alert]) -> dict[int, dict[str, Any]]:
     sent, dead = Q(notification__state=Notification.State.SENT), Q(notification__state=Notification.State.DEAD)
     counted = links.values("alert_id").annotate(
         told=Count("pk", filter=sent),
+        kept=Count("pk", filter=Q(notification__state=Notification.State.KEPT)),
         told_at=Max("notification__sent_at", filter=sent),
         trouble=Max("notification__last_error", filter=dead),
     )
@@ -177,14 +182,24 @@ def _muted(alerts: Sequence[Alert]) -> dict[int, str]:
 def _row(alert: Alert, told: dict[str, Any], muted: str, at: datetime) -> Row:
     return Row(
         alert=alert,
-        labels=telling_labels(alert.labels),
-        unit=unit_of(alert.annotations, alert.rule.expr if alert.rule else "") or "short",
+        labels=tuple(graph.telling(telling_labels(alert.labels)).items()),
+        unit=unit_of(alert),
         seconds=lasted_seconds(alert, at),
         told=told.get("told", 0),
         told_at=told.get("told_at"),
         trouble=told.get("trouble") or "",
+        kept=told.get("kept", 0),
         muted=muted,
     )
+
+
+def unit_of(alert: Alert) -> str:
+    """The unit of an alert's value in the browser's words: of its rule's expression, else as its annotation says."""
+    try:
+        unit = unit_of_query(promql.parse(alert.rule.expr)) if alert.rule else PLAIN
+    except promql.QueryError:
+        unit = PLAIN
+    return graph.unit_name(unit) if unit != PLAIN else compose.unit_of(alert.annotations, "") or "short"
 
 
 def lasted_seconds(alert: Alert, at: datetime) -> float:

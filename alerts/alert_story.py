@@ -9,7 +9,6 @@ from typing import Any
 from alerts import graph
 from alerts.alert_list import lasted_seconds, telling_labels
 from alerts.alert_series import VALUE_SERIES
-from alerts.compose import unit_of as unit_of_alert
 from alerts.engine.sentence import RuleWords, sentence
 from alerts.engine.state import NoDataPolicy
 from alerts.engine.threshold_explain import Explanation, explain
@@ -88,14 +87,6 @@ def chart(alert: Alert, at: datetime) -> dict[str, Any]:
         band = {"from": int(alert.fired_at.timestamp()), "to": int(last.timestamp())}
         found["bands"] = [{**band, "severity": alert.severity or "warning", "label": "firing"}]
     return found
-
-
-def chart_unit(alert: Alert) -> str:
-    """The unit of the chart, in the browser's words."""
-    unit = _unit(alert.rule)
-    if unit == PLAIN:
-        return unit_of_alert(alert.annotations, alert.rule.expr if alert.rule else "") or "short"
-    return graph.unit_name(unit)
 
 
 def chart_limits(alert: Alert) -> list[dict[str, Any]]:

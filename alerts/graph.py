@@ -6,7 +6,7 @@ Hides: how steps are chosen, and that only so many lines can be told apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -78,7 +78,7 @@ def _is_of(labels: Labels, of: Mapping[str, str]) -> bool:
 
 def names_of(rows: Sequence[Labels]) -> list[str]:
     """What tells each series from the others: the labels they do not share, all of them where that says nothing."""
-    plain = [_once({name: value for name, value in labels if name != NAME}) for labels in rows]
+    plain = [telling(labels) for labels in rows]
     shared = set(plain[0].items()).intersection(*(set(one.items()) for one in plain[1:])) if len(plain) > 1 else set()
     return [
         ", ".join(f"{name}={value}" for name, value in one.items() if (name, value) not in shared)
@@ -89,12 +89,13 @@ def names_of(rows: Sequence[Labels]) -> list[str]:
     ]
 
 
-def _once(labels: dict[str, str]) -> dict[str, str]:
-    """The labels without those that repeat the value of another, as instance does the host's."""
-    values: dict[str, str] = {}
-    for name in sorted(labels, key=lambda name: (name != "host", name)):
-        values.setdefault(labels[name], name)
-    return {name: value for value, name in values.items()}
+def telling(labels: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The labels worth a place on a line, the host first: no metric name, no value twice, as instance is the host's."""
+    names: dict[str, str] = {}
+    for name, value in sorted(labels, key=lambda pair: (pair[0] != "host", pair[0])):
+        if name != NAME:
+            names.setdefault(value, name)
+    return {name: value for value, name in names.items()}
 
 
 def unit_name(unit: Unit) -> str:

@@ -11,6 +11,7 @@ from alerts.engine import thresholds
 from alerts.engine.threshold_explain import describe_limit
 from alerts.engine.thresholds import Threshold as Limit
 from alerts.engine.units import PLAIN, Unit, format_value
+from alerts.graph import telling
 from monitoring.promql import NAME, Labels
 
 SHOWN = 8
@@ -98,7 +99,7 @@ def plain(
 
 def _names(labels: Sequence[Labels], order: np.ndarray) -> list[str]:
     return [
-        ", ".join(f"{name}={value}" for name, value in labels[place] if name != NAME)
+        ", ".join(f"{name}={value}" for name, value in telling(labels[place]).items())
         or labels[place].get(NAME)
         or "no labels"
         for place in order.tolist()

@@ -21,14 +21,14 @@ from alerts.engine.findings import Facts, Level, RuleDraft
 from alerts.engine.findings import Finding as Remark
 from alerts.engine.identity import IdentityBuilder
 from alerts.engine.sentence import RuleWords, record_sentence, sentence
-from alerts.engine.state import NoDataPolicy, RuleSpec, StateError
+from alerts.engine.state import DuplicateLabelsError, NoDataPolicy, RuleSpec, StateError
 from alerts.engine.thresholds import Threshold as Limit
 from alerts.engine.units import Unit, format_value, unit_of
 from alerts.models import Rule, Threshold
 from alerts.nearest import Past, SeriesNow, excess_of, nearest, plain
 from alerts.prepared import PreparedRule, limit_of
 from monitoring import promql, query
-from monitoring.promql import Limits, QueryError
+from monitoring.promql import Labels, Limits, QueryError
 
 # A form is checked at every pause of the typist: a question that takes longer is not worth waiting for there.
 CHECK_LIMITS = Limits(timeout_seconds=5.0, max_series=50_000)
@@ -163,7 +163,7 @@ def _sentence(rule: Rule, enabled: Sequence[Limit], interval_seconds: float) -> 
             keep_firing_seconds=rule.keep_firing_seconds or 0.0,
             no_data=NoDataPolicy(rule.no_data),
             no_data_seconds=rule.no_data_resolve_seconds or 0.0,
-            labels=rule.labels if isinstance(rule.labels, dict) else {},
+            labels=_texts(rule.labels),
         )
     )
 
@@ -171,7 +171,6 @@ def _sentence(rule: Rule, enabled: Sequence[Limit], interval_seconds: float) -> 
 def _ask(rule: Rule, limits: tuple[Limit, ...], at: datetime, found: Check) -> Finding | None:
     """What the evaluator would find now; the reason it could not is noted in `found`."""
     try:
-        labels = {name: text for name, text in rule.labels.items() if isinstance(text, str)}
         prepared = PreparedRule(
             rule=rule,
             query=promql.parse(rule.expr),
@@ -179,13 +178,31 @@ def _ask(rule: Rule, limits: tuple[Limit, ...], at: datetime, found: Check) -> F
             spec=RuleSpec(),
             limits=limits,
             has_thresholds=bool(limits),
-            identities=IdentityBuilder(rule.name or "unnamed", labels),
+            identities=IdentityBuilder(rule.name or "unnamed", _texts(rule.labels)),
             annotations={},
         )
-        return find(prepared, at, query.for_slot(at), {})
-    except (QueryError, StateError, template.TemplateError, AttributeError) as error:
+        finding = find(prepared, at, query.for_slot(at), {})
+        _refuse_twins(finding)
+    except (QueryError, StateError, template.TemplateError) as error:
         found.problem = str(error)
         return None
+    return finding
+
+
+def _refuse_twins(finding: Finding) -> None:
+    """Raise what the evaluator's next step would: two series must not become one alert (PA-3)."""
+    seen: set[Labels] = set()
+    for identity in finding.active.identities:
+        if identity in seen:
+            raise DuplicateLabelsError(identity)
+        seen.add(identity)
+
+
+def _texts(pairs: Any) -> dict[str, str]:
+    """The pairs that are texts; anything else is said beside its field."""
+    if not isinstance(pairs, dict):
+        return {}
+    return {name: text for name, text in pairs.items() if isinstance(text, str)}
 
 
 def _weigh(found: Check, rule: Rule, finding: Finding, limits: dict[str, Limit], unit: Unit, at: datetime) -> None:
@@ -252,7 +269,9 @@ def _row_words(
     finding: Finding, limit: Limit, ruled: np.ndarray, count: int, firing: int, rows: int, unit: Unit
 ) -> str:
     matched = count
-    if rows <= _COUNTED_ROWS and limit.matchers:
+    if not limit.matchers:
+        matched = finding.series_count
+    elif rows <= _COUNTED_ROWS:
         matched = sum(limit.matches(labels) for labels in finding.labels)
     if not count:
         if matched:
@@ -296,8 +315,8 @@ def _remarks(
         hold_seconds=rule.hold_seconds or 0.0,
         keep_firing_seconds=rule.keep_firing_seconds or 0.0,
         interval_seconds=interval_seconds,
-        labels=rule.labels if isinstance(rule.labels, dict) else {},
-        annotations=rule.annotations if isinstance(rule.annotations, dict) else {},
+        labels=_texts(rule.labels),
+        annotations=_texts(rule.annotations),
         thresholds=enabled,
     )
     facts = Facts(
@@ -305,7 +324,7 @@ def _remarks(
         series=list(finding.labels) if finding is not None else None,
     )
     own = [Remark("evaluation", Level.WARNING, text) for text in (finding.warnings if finding else ())]
-    return [*own, *lint.lint(draft, facts, query.to_ms(at))]
+    return [*own, *lint.lint(draft, facts, at)]
 
 
 def _count(number: int, one: str, many: str) -> str:

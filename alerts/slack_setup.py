@@ -5,7 +5,6 @@ Hides: how a token, a channel or a webhook is asked about itself, and where the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -115,7 +114,7 @@ def _save(typed: Typed) -> Integration:
 
 def _app(token: str) -> SlackApp:
     """The app of this token; the only app there is takes a new token, which is what people do when one is revoked."""
-    apps: Sequence[SlackApp] = SlackApp.objects.order_by("id")
+    apps = list(SlackApp.objects.order_by("id"))
     known = next((app for app in apps if app.bot_token == token), None)
     if known is not None:
         return known

@@ -74,7 +74,7 @@ class AlertPage(PortalPageMixin, TemplateView):
             here=f"{alert.name} {alert.pk}",
             alert=alert,
             story=alert_story.tell(alert, at),
-            chart_unit=alert_story.chart_unit(alert),
+            chart_unit=alert_list.unit_of(alert),
             chart_limits=alert_story.chart_limits(alert),
             chart_refresh=0 if alert.state == Alert.State.RESOLVED else 15,
             at=at,
@@ -161,12 +161,13 @@ class SilencePage(PortalPageMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """The form as typed, or filled in from the alert's labels, with its preview."""
         alert, at = _alert(kwargs.pop("pk")), timezone.now()
-        typed = self.request.POST if self.request.method == "POST" else None
+        typed = self.request.POST
         matchers = alert_story.matchers_of(alert)
-        chosen = _matchers(typed) if typed is not None else [text for text, is_on in matchers if is_on]
+        is_typed = self.request.method == "POST"
+        chosen = _matchers(typed) if is_typed else [text for text, is_on in matchers if is_on]
         preview, problem = None, kwargs.pop("problem", "")
         try:
-            preview = actions.preview_silence(chosen, at, _end_of((typed or {}).get("for", "1h"), at, typed), at)
+            preview = actions.preview_silence(chosen, at, _end_of(typed.get("for", "1h"), at, typed), at)
         except actions.Refused as error:
             problem = problem or str(error)
         return super().get_context_data(
@@ -174,10 +175,10 @@ class SilencePage(PortalPageMixin, TemplateView):
             alert=alert,
             at=at,
             matchers=[(text, text in chosen) for text, _ in matchers],
-            more=(typed or {}).get("more", ""),
-            chosen_for=(typed or {}).get("for", "1h"),
-            comment=(typed or {}).get("comment", ""),
-            custom=(typed or {}).get("until", ""),
+            more=typed.get("more", ""),
+            chosen_for=typed.get("for", "1h"),
+            comment=typed.get("comment", ""),
+            custom=typed.get("until", ""),
             durations=[*((key, words) for key, (words, _) in SNOOZES.items()), ("morning", "until 09:00 UTC")],
             preview=preview,
             problem=problem,

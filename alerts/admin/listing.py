@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
-from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from alerts.alert_list import BoundedPaginator
 from alerts.models.fields import DurationField
 from alphaq_portal.ui import HistoryAdmin, JsonWidget, ModelAdmin, UnfoldAdminTextInputWidget
 from monitoring import units
 
-# Rows that a list without a count can reach; older ones are found by search and filters.
-REACH = 10_000
 OVERRIDES: Any = {
     DurationField: {"widget": UnfoldAdminTextInputWidget({"placeholder": "5m", "class": "aq-short"})},
     models.JSONField: {"widget": JsonWidget},
 }
-
-
-class BoundedPaginator(Paginator):
-    """Pages over the first REACH rows: the database counts no further, however many there are."""
-
-    @cached_property
-    def count(self) -> int:
-        """How many rows there are, at most REACH."""
-        return int(self.object_list.order_by()[:REACH].count())  # type: ignore[union-attr]
 
 
 class EmptyWords:

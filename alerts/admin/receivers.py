@@ -17,7 +17,7 @@ from alerts import slack_setup
 from alerts.admin.fields import SecretsMixin, SecretWidget, last_four
 from alerts.admin.listing import OVERRIDES, AlertsAdmin, AlertsHistoryAdmin, ago, dot
 from alerts.models import Integration, Receiver, SlackApp
-from alphaq_portal.ui import StackedInline, action, admin_url, dialog_done, display
+from alphaq_portal.ui import JsonWidget, StackedInline, action, admin_url, dialog_done, display
 
 
 class SlackAppForm(SecretsMixin, forms.ModelForm):
@@ -83,7 +83,11 @@ class IntegrationForm(SecretsMixin, forms.ModelForm):
         fields = [
             "kind", "slack_app", "target", "url", "send_resolved", "is_enabled", "title_template", "text_template",
         ]  # fmt: skip
-        widgets = {"url": SecretWidget()}
+        widgets = {
+            "url": SecretWidget(),
+            "title_template": JsonWidget({"rows": 2}),
+            "text_template": JsonWidget({"rows": 2}),
+        }
 
 
 class IntegrationInline(StackedInline):

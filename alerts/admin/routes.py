@@ -102,10 +102,10 @@ class RouteAdmin(AlertsHistoryAdmin):
         times = (route.group_wait_seconds, route.group_interval_seconds, route.repeat_interval_seconds)
         return " / ".join("–" if seconds is None else format_duration(seconds) for seconds in times)
 
-    @display(description="Continue", boolean=True)
-    def continues(self, route: Route) -> bool:
+    @display(description="Continue")
+    def continues(self, route: Route) -> str:
         """Whether later siblings are tried as well."""
-        return route.goes_on
+        return "goes on" if route.goes_on else ""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Save, then lead what fires now through the new tree."""

@@ -53,7 +53,7 @@ class ThresholdFormSet(BaseInlineFormSet):
         for form in self.forms:
             if not form.has_changed() and not form.instance.pk:
                 continue  # an empty row to add
-            if self.can_delete and self._should_delete_form(form):
+            if self.can_delete and form.cleaned_data.get("DELETE"):
                 continue
             problem = next((text for texts in form.errors.values() for text in texts), "")
             rows.append(TypedRow(form.prefix, None if problem else form.instance, problem))
@@ -73,4 +73,5 @@ def typed(data: QueryDict, saved: Rule | None) -> tuple[Rule, list[TypedRow]]:
     rule: Rule = form.instance
     rule.expr = data.get("expr", rule.expr)
     rule.name = data.get("name", rule.name).strip()
-    return rule, Rows(data, instance=rule).typed()
+    formset: Any = Rows(data, instance=rule)
+    return rule, formset.typed()

@@ -35,6 +35,9 @@ from alphaq_portal.ui import (
 LIFE_TONES = {Rule.Life.LIVE: "ok", Rule.Life.SHADOW: "info", Rule.Life.DRAFT: "none", Rule.Life.DISABLED: "none"}
 LIFE_WORDS = {Rule.Life.LIVE: "live", Rule.Life.SHADOW: "shadow", Rule.Life.DRAFT: "draft", Rule.Life.DISABLED: "off"}
 
+# What makes the alerts of a rule these and no others.
+IDENTITY = ("name", "labels", "life", "kind", "group_id")
+
 
 class ThresholdInline(TabularInline):
     """The limits of a rule: one row a severity, and rows for series that have a limit of their own."""
@@ -144,12 +147,10 @@ class RuleAdmin(AlertsHistoryAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Rule]:
         """The rules with what the list shows of them, in one query and one for the thresholds."""
-        active = {
-            state: Count("alerts", filter=Q(alerts__state=state), distinct=True)
-            for state in (Alert.State.FIRING, Alert.State.PENDING)
-        }
         rows = super().get_queryset(request).select_related("group", "status")
-        return rows.annotate(firing_now=active["firing"], pending_now=active["pending"]).prefetch_related("thresholds")
+        return rows.annotate(
+            firing_now=_in_state(Alert.State.FIRING), pending_now=_in_state(Alert.State.PENDING)
+        ).prefetch_related("thresholds")
 
     @display(description="State", ordering="life")
     def state(self, rule: Rule) -> SafeString:
@@ -236,11 +237,12 @@ class RuleAdmin(AlertsHistoryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Rule, form: Any, change: bool) -> None:
         """Save; alerts that the changed rule would never end are ended."""
+        before = Rule.objects.filter(pk=obj.pk).first()
         super().save_model(request, obj, form, change)
         # Another name or other labels are other alerts: nothing would ever say that the old ones are over.
-        if change and {"name", "labels", "life", "kind", "group"} & set(form.changed_data):
-            words, before = "The rule was changed; it starts anew.", form.initial.get("group", obj.group_id)
-            actions.end_alerts(obj, request.user, timezone.now(), words, group_ids=[before])
+        if before is not None and any(getattr(before, name) != getattr(obj, name) for name in IDENTITY):
+            words = "The rule was changed; it starts anew."
+            actions.end_alerts(obj, request.user, timezone.now(), words, group_ids=[before.group_id])
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         """Save the rows of limits, each with who wrote it."""
@@ -326,6 +328,10 @@ class RuleAdmin(AlertsHistoryAdmin):
         made = actions.duplicate(get_object_or_404(Rule, pk=object_id), request.user)
         self.message_user(request, f"{made.name} is a draft.", messages.SUCCESS)
         return dialog_done(admin_url(made))
+
+
+def _in_state(state: str) -> Count:
+    return Count("alerts", filter=Q(alerts__state=state), distinct=True)
 
 
 def rule_sentence(rule: Rule, rows: list[Threshold]) -> str:

@@ -89,7 +89,8 @@ class SilenceAdmin(AlertsHistoryAdmin):
     def save_model(self, request: HttpRequest, obj: Silence, form: Any, change: bool) -> None:
         """Save; a new one carries its author."""
         if not change:
-            obj.author, obj.created_by = request.user, request.user.get_username()
+            user: Any = request.user
+            obj.author, obj.created_by = user, user.get_username()
         super().save_model(request, obj, form, change)
 
     @display(description="State")

@@ -82,7 +82,7 @@ def payload_of(row: Notification) -> Mapping[str, Any]:
 
 def view(payload: Mapping[str, Any]) -> SlackView:
     """A payload of ours as data for the template."""
-    attachment = next(iter(payload.get("attachments") or []), {})
+    attachment: Mapping[str, Any] = next(iter(payload.get("attachments") or []), {})
     color = str(attachment.get("color", ""))
     color = _NAMED_COLORS.get(color, color)
     blocks = tuple(_block(block) for block in attachment.get("blocks") or payload.get("blocks") or [])
