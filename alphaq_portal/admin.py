@@ -24,7 +24,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc]  # stubs do not know Unfold's extra argument
     """People who sign in. Only a superuser makes or changes a superuser."""
 
     form = UserChangeForm
@@ -72,7 +72,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]  # as above
     """Sets of permissions: Viewer, Responder, Editor and Admin come with the portal."""
 
 
