@@ -1,0 +1,100 @@
+"""Bad input and bad days: each is an error or a count at its place, the rest goes on, nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from django.db import DatabaseError, OperationalError, connection, transaction
+
+from monitoring import store
+from monitoring.models import Layout
+from monitoring.store import Scrape, partitions
+from tests.store.build import HOUR, NOW, bits, everything, named, put, scrape
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_label_set_of_a_megabyte_is_refused_with_a_short_text():
+    huge = store.sample_key("m", {"text": "x" * 1_000_000})
+    receipt = store.append([Scrape("t", {}, NOW, ["good", huge], np.ones(2))], now_ms=NOW)
+    assert (receipt.samples, receipt.dropped) == (1, {"bad_series": 1})
+    assert len(receipt.errors["t"]) < 300
+
+
+def test_a_hundred_thousand_new_series_at_once_are_taken():
+    keys = [f'm{{pod="pod-{number}"}}' for number in range(100_000)]
+    receipt = put(Scrape("t", {}, NOW, keys, np.arange(100_000.0)))
+    assert receipt.samples == 100_000
+    [block] = store.select([*named("m"), store.head.Matcher("=~", "pod", "pod-9999.")], NOW, NOW)
+    assert sorted(block.values[:, 0].tolist()) == [99990.0 + n for n in range(10)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_series_that_come_and_go_do_not_grow_the_layout_for_ever():
+    random = np.random.default_rng(7)
+    for step in range(480):
+        names = ["steady", *[f"pod_{step // 40}_{number}" for number in range(5)]]
+        there = [name for name in names if random.random() < 0.8]
+        put(Scrape("t", {}, NOW + step * 60_000, there, np.ones(len(there))))
+    widths = [len(bytes(layout.keys)) // 4 for layout in Layout.objects.order_by("id")]
+    assert max(widths) < 35
+    assert len(everything()) == 61
+
+
+@pytest.mark.parametrize(("offset", "reason"), [(HOUR, "too_new"), (-HOUR * 3, "too_old")])
+def test_a_clock_that_is_off_costs_only_its_own_samples(offset, reason):
+    put(scrape("old", NOW - 10 * HOUR, a=1.0))
+    store.compact(NOW)
+    receipt = store.append([scrape("bad", NOW + offset, a=1.0), scrape("good", a=2.0)], now_ms=NOW)
+    assert (receipt.samples, receipt.dropped) == (1, {reason: 1})
+    assert "bad" in receipt.errors
+
+
+def test_a_missing_partition_is_made():
+    put(scrape(a=1.0))
+    store.pivot(NOW + HOUR)
+    for table in ("store_block", "store_chunk"):
+        for partition in partitions.existing(table):
+            assert partitions.drop(partition)
+    put(scrape(at_ms=NOW + HOUR, a=2.0))
+    store.compact(NOW + 3 * HOUR)
+    assert everything()["a"] == [(NOW + HOUR, bits(2.0))]
+
+
+def test_a_full_disk_is_an_error_and_the_next_append_works():
+    put(scrape(a=1.0))
+
+    def full(execute, sql, params, many, context):
+        if "savepoint" in sql.lower():
+            raise OperationalError("could not extend file: No space left on device")
+        return execute(sql, params, many, context)
+
+    with pytest.raises(DatabaseError, match="No space"), transaction.atomic(), connection.execute_wrapper(full):
+        put(scrape(at_ms=NOW + 1000, a=2.0))
+    assert put(scrape(at_ms=NOW + 1000, a=3.0)).samples == 1
+    assert [bit for _, bit in everything()["a"]] == [bits(1.0), bits(3.0)]
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    receipt = store.append([Scrape("t", {}, NOW, ["a", "b"], np.ones(3)), scrape(c=1.0)], now_ms=NOW)
+    assert (receipt.samples, receipt.dropped) == (1, {"malformed": 2})
+
+
+def test_nothing_to_append_is_nothing():
+    assert store.append([], now_ms=NOW).samples == 0
+
+
+def test_a_list_that_its_owner_changes_afterwards_does_no_harm():
+    keys = ["a", "b"]
+    put(Scrape("t", {}, NOW, keys, np.array([1.0, 2.0])))
+    keys[:] = ["b", "a"]
+    put(Scrape("t", {}, NOW + 1000, keys, np.array([4.0, 3.0])))
+    assert [bit for _, bit in everything()["a"]] == [bits(1.0), bits(3.0)]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "1abc", 'm{a="1",a="2"}', "m{a=1}", 'm{a="1"} extra', 'm{a="1"', "m\0", "\ud800"]
+)
+def test_texts_that_are_no_series_are_refused(text):
+    with pytest.raises(store.BadKey):
+        store.keys.parse_key(text)
