@@ -10,6 +10,7 @@ import heapq
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Semaphore, Thread
 
@@ -92,7 +93,9 @@ class ScrapeLoop:
         self._clock_ms = clock_ms
         self._scraper_id: int | None = None
         self._held: dict[int, _Held] = {}
+        # Planned time, a number that no other entry has (so that nothing further is compared), the target.
         self._due: list[tuple[int, int, _Held]] = []
+        self._numbers = count()
         self._threads = _Threads(MAX_THREADS)
         self._done: SimpleQueue[tuple[Outcome, _Held]] = SimpleQueue()
         self._pending: list[tuple[Outcome, Writer]] = []
@@ -180,7 +183,7 @@ class ScrapeLoop:
             Writer(spec, open_sources),
         )
         self._held[spec.target_id] = held
-        heapq.heappush(self._due, (spec.next_slot(now_ms), spec.target_id, held))
+        self._plan(held, spec.next_slot(now_ms))
 
     def _let_go(self, held: _Held) -> None:
         if held.is_running:
@@ -190,19 +193,23 @@ class ScrapeLoop:
 
     # --- time
 
+    def _plan(self, held: _Held, at_ms: int) -> None:
+        heapq.heappush(self._due, (at_ms, next(self._numbers), held))
+
     def _heed_clock(self, now_ms: int) -> None:
         """Plan anew when the clock was stepped, else an hour back would mean an hour of silence."""
         drift_ms = now_ms - time.monotonic() * 1000
         if self._drift_ms is not None and abs(drift_ms - self._drift_ms) > CLOCK_STEP_MS:
             log.warning("clock_stepped", scraper=self.name, seconds=round((drift_ms - self._drift_ms) / 1000, 3))
-            self._due = [(one.spec.next_slot(now_ms), one.spec.target_id, one) for one in self._held.values()]
-            heapq.heapify(self._due)
+            self._due = []
+            for held in self._held.values():
+                self._plan(held, held.spec.next_slot(now_ms))
         self._drift_ms = drift_ms
 
     def _start_due(self, now_ms: int) -> None:
         while self._due and self._due[0][0] <= now_ms:
-            at_ms, target_id, held = heapq.heappop(self._due)
-            if self._held.get(target_id) is not held:
+            at_ms, _, held = heapq.heappop(self._due)
+            if self._held.get(held.spec.target_id) is not held:
                 continue
             following = held.spec.next_slot(at_ms)
             is_late = now_ms - at_ms > held.spec.interval_ms / 2
@@ -214,7 +221,7 @@ class ScrapeLoop:
             else:
                 held.is_running = True
                 self._threads.run(lambda held=held, at_ms=at_ms: self._scrape(held, at_ms))  # type: ignore[misc]
-            heapq.heappush(self._due, (following, target_id, held))
+            self._plan(held, following)
 
     # --- one scrape, in a thread of its own
 
@@ -283,8 +290,7 @@ class ScrapeLoop:
             self.tally.lost_samples += _size(outcome)
 
     def _leave(self) -> None:
-        for held in self._held.values():
-            self._let_go(held)
+        """Write what has ended and give the targets back; requests that still run are broken off and not told of."""
         try:
             self.flush(self._clock_ms())
             if self._scraper_id is not None:
@@ -292,6 +298,9 @@ class ScrapeLoop:
         except DatabaseError as error:
             log.warning("scraper_left_without_word", scraper=self.name, error=str(error))
         finally:
+            for held in self._held.values():
+                self._let_go(held)
+            self._held = {}
             connection.close()
 
 
