@@ -1,11 +1,12 @@
 """Addresses of the alerts app's pages."""
 
-from django.urls import path
+from django.urls import include, path
 
 from alerts import views
 
 app_name = "alerts"
 urlpatterns = [
+    path("api/v1/", include("alerts.api")),
     path("alerts/", views.AlertList.as_view(), name="alerts"),
     path("alerts/<int:pk>/", views.AlertPage.as_view(), name="alert"),
     path("alerts/<int:pk>/chart.json", views.chart_json, name="alert_chart"),
