@@ -23,6 +23,11 @@ __all__ = ["due_groups", "flush", "flush_due", "group_key", "reroute", "restate"
 
 # A group that the sweep removes between being found and being locked is made again; twice in a row is no accident.
 _TRIES = 3
+_JOIN = """
+INSERT INTO alerts_groupalert (group_id, alert_id, joined_at, muted_reason)
+SELECT v.group_id, v.alert_id, %s, '' FROM unnest(%s::bigint[], %s::bigint[]) AS v (group_id, alert_id)
+ON CONFLICT DO NOTHING
+"""
 Wanted = Mapping[str, tuple[Destination, list[Alert]]]
 
 
@@ -138,13 +143,12 @@ def _join(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> int:
     for group_id, alert_id in members.values_list("group_id", "alert_id"):
         known[group_id].add(alert_id)
     fresh = [
-        GroupAlert(group_id=groups[key].pk, alert_id=alert.pk, joined_at=at)
+        (groups[key].pk, alert.pk)
         for key, (_, alerts) in wanted.items()
         for alert in alerts
         if alert.pk not in known[groups[key].pk]
     ]
-    bulk.insert(fresh, ignore_conflicts=True)
-    return len(fresh)
+    return bulk.run(_JOIN, [at, *map(list, zip(*fresh, strict=True))]) if fresh else 0
 
 
 def _repoint(tree: policy.Routing) -> None:

@@ -35,6 +35,9 @@ _EDITS = frozenset(("new_alerts", "some_resolved", "all_resolved"))
 # What a row that nobody foresaw can raise on its way into a message; anything else is not about one group.
 _BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 _PUT_OFF = timedelta(minutes=1)
+_LINK = """
+INSERT INTO alerts_notification_alerts (notification_id, alert_id) SELECT * FROM unnest(%s::bigint[], %s::bigint[])
+"""
 _NO_WAY_OUT = "no way out is configured"
 
 
@@ -422,11 +425,9 @@ def _save(writes: _Writes) -> list[int]:
     Notification.objects.filter(pk__in=writes.superseded).update(state=_STATE.SUPERSEDED, digest=None)
     rows = [row for row, _ in writes.notifications]
     bulk.insert(rows)
-    through = Notification.alerts.through
-    links = [
-        through(notification_id=row.pk, alert_id=alert.pk) for row, alerts in writes.notifications for alert in alerts
-    ]
-    bulk.insert(links)
+    links = [(row.pk, alert.pk) for row, alerts in writes.notifications for alert in alerts]
+    if links:
+        bulk.run(_LINK, list(map(list, zip(*links, strict=True))))
     for log in writes.logs:
         log.save()
     bulk.update(writes.changed_members, ["muted_reason"])
