@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,24 @@ def _pack_holed(values: Floats, is_there: NDArray[np.bool_]) -> bytes:
     if (bits == bits[0]).all():
         return bytes([HOLED_CONST]) + bitmap + there[:1].tobytes()
     return bytes([HOLED_PACKED]) + bitmap + standalone.simple_compress(there, _VALUES)
+
+
+def unpack_lines(rows: Iterable[tuple[int, Packed]], out: Floats, fill: float) -> None:
+    """Write packed series (line, bytes) into the lines of ``out`` (lines, times); raises CorruptChunk.
+
+    The usual kind of chunk is unpacked right here: a query does this thousands of times.
+    """
+    decompress, count = standalone.simple_decompress_into, out.shape[1]
+    for line, data in rows:
+        if data[0] == PACKED:
+            try:
+                progress = decompress(bytes(data[1:]), out[line])
+            except (RuntimeError, TypeError) as error:
+                raise CorruptChunk(f"pcodec: {error}") from error
+            if progress.n_processed != count or not progress.finished:
+                raise CorruptChunk(f"a chunk of {progress.n_processed} values where {count} belong")
+        else:
+            unpack_into(data, out[line], fill)
 
 
 def unpack_into(data: Packed, out: Floats, fill: float) -> None:

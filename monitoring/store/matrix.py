@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..promql.values import Floats, Ints
-from .codec import Packed, unpack_into
+from .codec import Packed, unpack_lines
 
 Lines = NDArray[np.intp]
 
@@ -33,8 +33,7 @@ class Piece:
         """Write the piece into its part of the matrix, (lines, times)."""
         if self.values is not None and self.lines is not None:
             out[self.lines] = self.values
-        for line, data in self.packed:
-            unpack_into(data, out[line], fill)
+        unpack_lines(self.packed, out, fill)
 
 
 def assemble(pieces: Sequence[Piece], lines: int, fill: float) -> tuple[Ints, Floats]:
