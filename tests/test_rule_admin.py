@@ -352,6 +352,23 @@ def test_a_viewer_may_check_since_nothing_is_saved() -> None:
     assert client.post(reverse("admin:alerts_rule_check"), {"expr": "up"}).status_code == 200
 
 
+def test_a_viewer_sees_the_saved_rule_checked() -> None:
+    measure(ana=97)
+    rule = build.rule()
+    build.threshold(rule, 99, selector='{host="ana"}', reason="new cooler")
+    build.threshold(rule, 85)
+    told = check(signed_in(member("Viewer")), {}, rule)["rows"]
+    assert {place: row["tone"] for place, row in told.items()} == {"thresholds-0": "quiet", "thresholds-1": "quiet"}
+    assert told["thresholds-0"]["words"].endswith("all ruled by stronger rows")
+
+
+def test_a_viewer_reads_durations_and_limits_as_people_write_them() -> None:
+    rule = build.rule(hold_seconds=300)
+    build.threshold(rule, 85)
+    page = signed_in(member("Viewer")).get(reverse("admin:alerts_rule_change", args=[rule.pk])).content.decode()
+    assert "5m" in page and "300.0" not in page and "85.0" not in page
+
+
 def test_who_sees_no_rules_may_not_check() -> None:
     stranger = powerless()
     for name in ("check", "chart"):

@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from alerts.alert_list import BoundedPaginator
+from alerts.engine.durations import format_duration
 from alerts.models.fields import DurationField
 from alphaq_portal.ui import HistoryAdmin, JsonWidget, ModelAdmin, UnfoldAdminTextInputWidget
 from monitoring import units
@@ -19,6 +20,32 @@ OVERRIDES: Any = {
     DurationField: {"widget": UnfoldAdminTextInputWidget({"placeholder": "5m", "class": "aq-short"})},
     models.JSONField: {"widget": JsonWidget},
 }
+
+
+def plain_number(text: str) -> str:
+    """A number as people write it: 85 for 85.0; anything else as it is."""
+    return text.removesuffix(".0")
+
+
+def plain_duration(text: str) -> str:
+    """Seconds as Prometheus writes a duration; anything else as it is."""
+    try:
+        return format_duration(float(text))
+    except ValueError:
+        return text
+
+
+# How those who may only look see numbers; forms write them the same way.
+READ_ONLY = {
+    **dict.fromkeys(
+        (
+            "hold_seconds", "keep_firing_seconds", "no_data_resolve_seconds", "interval_seconds", "group_wait_seconds",
+            "group_interval_seconds", "repeat_interval_seconds",
+        ),
+        plain_duration,
+    ),
+    **dict.fromkeys(("value", "upper", "recover_value"), plain_number),
+}  # fmt: skip
 
 
 class EmptyWords:
@@ -35,12 +62,14 @@ class AlertsAdmin(EmptyWords, ModelAdmin):
     """A model of the alerts app in the admin."""
 
     formfield_overrides = OVERRIDES
+    readonly_preprocess_fields = READ_ONLY
 
 
 class AlertsHistoryAdmin(EmptyWords, HistoryAdmin):
     """A model of the alerts app whose changes are kept."""
 
     formfield_overrides = OVERRIDES
+    readonly_preprocess_fields = READ_ONLY
 
 
 class LargeAdmin(EmptyWords, ModelAdmin):

@@ -13,6 +13,9 @@ from alerts.models import Rule, Threshold
 from alerts.preview import TypedRow
 from alphaq_portal.ui import UnfoldAdminSplitDateTimeWidget
 
+# Rows for all series first, then the special ones; the form and the check number them alike.
+ROW_ORDER = ("selector", "-priority", "id")
+
 
 class RuleForm(forms.ModelForm):
     """A rule; what is wrong with it is said beside the field, by the model's own check."""
@@ -66,8 +69,12 @@ Rows = forms.inlineformset_factory(Rule, Threshold, form=ThresholdForm, formset=
 def typed(data: QueryDict, saved: Rule | None) -> tuple[Rule, list[TypedRow]]:
     """The rule and its rows as they stand in the form; nothing is saved.
 
-    A field that cannot be read keeps what it had before, but the expression and the name are taken as typed.
+    A field that cannot be read keeps what it had before, but the expression and the name are taken as typed. Without
+    an expression, as when somebody may only look, it is the saved rule.
     """
+    if saved is not None and "expr" not in data:
+        rows = saved.thresholds.order_by(*ROW_ORDER)
+        return saved, [TypedRow(f"thresholds-{number}", row) for number, row in enumerate(rows)]
     form = RuleForm(data, instance=saved)
     form.is_valid()
     rule: Rule = form.instance

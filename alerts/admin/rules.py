@@ -15,8 +15,8 @@ from django.utils.safestring import SafeString
 
 from alerts import actions
 from alerts.admin import rule_check
-from alerts.admin.listing import OVERRIDES, AlertsHistoryAdmin, ago, dot
-from alerts.admin.rule_form import RuleForm, ThresholdForm, ThresholdFormSet
+from alerts.admin.listing import OVERRIDES, READ_ONLY, AlertsHistoryAdmin, ago, dot
+from alerts.admin.rule_form import ROW_ORDER, RuleForm, ThresholdForm, ThresholdFormSet
 from alerts.engine.sentence import RuleWords, record_sentence, sentence, severity_rank
 from alerts.engine.state import NoDataPolicy
 from alerts.models import Alert, Rule, RuleGroup, RuleStatus, Threshold
@@ -51,7 +51,8 @@ class ThresholdInline(TabularInline):
         "priority", "expires_at", "is_enabled",
     ]  # fmt: skip
     readonly_fields = ["now"]
-    ordering = ["selector", "-priority", "id"]
+    ordering = ROW_ORDER
+    readonly_preprocess_fields = READ_ONLY
     hide_title = True
     verbose_name_plural = "thresholds: what is too much"
 

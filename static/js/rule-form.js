@@ -18,7 +18,9 @@
       form.addEventListener("click", (event) => this.clicked(event));
       document.addEventListener("formset:added", () => this.later());
       document.addEventListener("formset:removed", () => this.later());
-      if (this.expr && this.expr.value.trim()) this.check();
+      // Whoever may only look has no field; the saved rule is checked then.
+      this.isShown = !this.expr && panel.dataset.check.split("rule=")[1];
+      if (this.isShown || (this.expr && this.expr.value.trim())) this.check();
       else this.answer.replaceChildren(this.hint());
     }
 
@@ -43,7 +45,7 @@
     }
 
     async check() {
-      if (!this.expr || !this.expr.value.trim()) { this.answer.replaceChildren(this.hint()); this.clearRows(); return; }
+      if (!this.isShown && (!this.expr || !this.expr.value.trim())) { this.answer.replaceChildren(this.hint()); this.clearRows(); return; }
       if (this.request) this.request.abort();
       const request = this.request = new AbortController();
       this.panel.dataset.state = "checking";
@@ -90,7 +92,8 @@
       for (const [place, told] of Object.entries(rows)) {
         const field = this.form.querySelector(`[name="${CSS.escape(place)}-value"]`);
         const row = field && field.closest("tr");
-        const cell = row && row.querySelector("[data-aq-row-now]");
+        const cell = row ? row.querySelector("[data-aq-row-now]")
+          : this.form.querySelectorAll("[data-aq-row-now]")[Number(place.split("-").pop())];
         if (!cell) continue;
         cell.textContent = told.words;
         cell.dataset.tone = told.tone;
