@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from random import Random
 
 import pytest
+import re2
 
 from monitoring.promql import EvaluationError, Labels, Matcher
 
@@ -57,6 +59,22 @@ def test_a_missing_label_gives_the_default() -> None:
 )
 def test_a_matcher_is_anchored_and_speaks_re2(op: str, pattern: str, value: str, expected: bool) -> None:
     assert Matcher(op, "l", pattern).matches(value) is expected
+
+
+PIECES = ("a", "b|", "a.", ".*", "b+", "(a|b)", "(.*b)", "[ab-]", "\\d", "\\.", "(a)*", "x?", "1")
+
+
+def test_every_regular_expression_means_what_re2_says() -> None:
+    options = re2.Options()
+    options.log_errors = False
+    random = Random(3)
+    values = ["".join(random.choices("ab1.-x\n", k=random.randint(0, 6))) for _ in range(60)]
+    for _ in range(600):
+        pattern = "".join(random.choices(PIECES, k=random.randint(1, 5)))
+        judge = re2.compile(f"(?s:{pattern})", options)
+        expected = {value for value in values if judge.fullmatch(value)}
+        assert Matcher("=~", "l", pattern).accepted(values) == expected, pattern
+        assert Matcher("!~", "l", pattern).accepted(values) == set(values) - expected, pattern
 
 
 def test_a_bad_regular_expression_is_refused() -> None:
