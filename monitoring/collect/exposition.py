@@ -21,7 +21,6 @@ MAX_REMEMBERED = 500_000
 #: Prometheus gives every NaN of a target these bits (value.NormalNaN), so that none can pass for a stale marker.
 NORMAL_NAN = np.array([0x7FF8000000000001], np.uint64).view(np.float64)[0]
 _COMMENT, _REJECTED = "#", ""
-_EOF = b"# EOF"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +85,17 @@ class Parser:
         self.sample_limit = sample_limit
         self.honor_timestamps = honor_timestamps
         self._last: _Structure | None = None
-        self._last_keys: frozenset[str] | None = None
+        self._last_keys: tuple[str, ...] = ()
+        self._last_series: frozenset[str] = frozenset()
 
     def read(self, body: bytes, is_openmetrics: bool) -> Exposition:
         """Return the samples of an exposition; raises Malformed with the line, also for too many samples."""
-        if is_openmetrics and not (body.endswith((b"\n# EOF\n", b"\n# EOF")) or body in (b"# EOF\n", b"# EOF")):
+        lines = body.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        if is_openmetrics and (not lines or lines.pop() != b"# EOF"):
             raise Malformed(0, "OpenMetrics without # EOF at its end: the text was cut off")
-        parts = [line.rpartition(b" ") for line in body.split(b"\n")]
+        parts = [line.rpartition(b" ") for line in lines]
         last = self._last
         if last is not None and len(parts) == len(last.heads) and [part[0] for part in parts] == last.heads:
             values = _numbers([part[2] for part in compress(parts, last.is_sample)])
@@ -100,11 +103,17 @@ class Parser:
                 return Exposition(last.keys, values, (), last.samples, 0, last.repeated, last.warning)
         return _LineByLine(self, is_openmetrics).read(parts)
 
-    def learn(self, structure: _Structure | None, keys: tuple[str, ...]) -> int:
+    def same_if_equal(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the last scrape's series instead of equal ones; whoever stores them then has nothing to compare."""
+        if keys != self._last_keys:
+            self._last_keys = keys
+        return self._last_keys
+
+    def learn(self, structure: _Structure | None, series: frozenset[str]) -> int:
         """Keep what the next scrape will be compared with; return how many series are new in this one."""
-        before, now = self._last_keys, frozenset(keys)
-        self._last, self._last_keys = structure, now
-        return len(now) if before is None else len(now - before)
+        before = self._last_series
+        self._last, self._last_series = structure, series
+        return len(series - before)
 
 
 def _numbers(texts: list[bytes]) -> NDArray[np.float64] | None:
@@ -137,33 +146,44 @@ class _LineByLine:
 
     def read(self, parts: list[tuple[bytes, bytes, bytes]]) -> Exposition:
         known = _memory.lines
+        found = [known.get(part[0]) for part in parts]
+        if None not in found and (exposition := self._all_known(parts, found)):  # type: ignore[arg-type]
+            return exposition
         heads: list[bytes] = []
         is_sample: list[bool] = []
-        number = 0
+        number, text = 0, b""
         try:
-            for number, part in enumerate(parts, 1):
+            for number, (part, remembered) in enumerate(zip(parts, found, strict=True), 1):  # noqa: B007  (see except)
                 head, _, text = part
-                found = known.get(head)
-                if found is None:
-                    key = self._strictly(part, number == len(parts))
+                if remembered is None:
+                    key = self._strictly(part)
                 else:
-                    head, key = found
-                    if key and key is not _COMMENT:
+                    head, key = remembered
+                    if key is not _COMMENT:
                         self.keys.append(key)
                         self.values.append(float(text))
                 heads.append(head)
-                is_sample.append(bool(key) and key is not _COMMENT)
+                is_sample.append(key is not _COMMENT and key is not _REJECTED)
         except ValueError as error:
             raise Malformed(number, _reason(error, text)) from error
         self._check_numbers(parts, is_sample)
-        return self._finish(heads, is_sample)
+        return self._finish(heads, is_sample, np.array(self.values, np.float64))
 
-    def _strictly(self, part: tuple[bytes, bytes, bytes], is_last: bool) -> str:
+    def _all_known(self, parts: list[tuple[bytes, bytes, bytes]], found: list[tuple[bytes, str]]) -> Exposition | None:
+        """Read a text of which each line has been seen before, in another order or number; None if a number is none."""
+        is_sample = [key is not _COMMENT for _, key in found]
+        values = _numbers([part[2] for part in compress(parts, is_sample)])
+        if values is None:
+            return None
+        self.keys = [key for _, key in compress(found, is_sample)]
+        return self._finish([head for head, _ in found], is_sample, values)
+
+    def _strictly(self, part: tuple[bytes, bytes, bytes]) -> str:
         """Read a line nobody has seen; return its series, or a mark when it gives no sample at the scrape's time."""
         head, space, text = part
         line = head + space + text
         if not line:
-            if self.is_openmetrics and not is_last:
+            if self.is_openmetrics:
                 raise ValueError("an empty line, which OpenMetrics does not allow")
             return _COMMENT
         if line.startswith(b"#"):
@@ -199,11 +219,14 @@ class _LineByLine:
             if counts and (b"_" in part[2] or b"\r" in part[2]):
                 raise Malformed(number, _reason(ValueError(), part[2]))
 
-    def _finish(self, heads: list[bytes], is_sample: list[bool]) -> Exposition:
+    def _finish(self, heads: list[bytes], is_sample: list[bool], numbers: NDArray[np.float64]) -> Exposition:
         samples = len(self.keys) + len(self.own) + self.rejected
         if samples > self.parser.sample_limit:
             raise Malformed(0, f"{samples:,} samples; {self.parser.sample_limit:,} are allowed for this target")
-        keys, values, repeated = self._once()
+        series = frozenset(self.keys)
+        repeated = len(self.keys) - len(series)
+        keys, values = self._once(numbers) if repeated else (tuple(self.keys), numbers)
+        keys = self.parser.same_if_equal(keys)
         warnings = []
         if repeated:
             warnings.append(f"{repeated:,} samples of series that had come before in the text were dropped")
@@ -212,21 +235,15 @@ class _LineByLine:
         warning = "; ".join(warnings)
         can_repeat = self.can_repeat and not repeated
         structure = _Structure(heads, is_sample, keys, samples, repeated, warning) if can_repeat else None
-        added = self.parser.learn(structure, keys)
+        added = self.parser.learn(structure, series)
         return Exposition(keys, _normal(values), self.own, samples, added, repeated, warning)
 
-    def _once(self) -> tuple[tuple[str, ...], NDArray[np.float64], int]:
+    def _once(self, values: NDArray[np.float64]) -> tuple[tuple[str, ...], NDArray[np.float64]]:
         """Return series and values without those that come again; the first wins, as in Prometheus."""
-        values = np.array(self.values, np.float64)
-        last = self.parser._last
-        if last is not None and len(last.keys) == len(self.keys) and list(last.keys) == self.keys:
-            return last.keys, values, 0
-        if len(set(self.keys)) == len(self.keys):
-            return tuple(self.keys), values, 0
         first: dict[str, int] = {}
         for place, key in enumerate(self.keys):
             first.setdefault(key, place)
-        return tuple(first), values[list(first.values())], len(self.keys) - len(first)
+        return tuple(first), values[list(first.values())]
 
 
 def _reason(error: ValueError, text: bytes) -> str:

@@ -228,3 +228,9 @@ def test_fast_and_strict_reading_agree_on_whatever_changes():
         assert (fast.own, fast.samples, fast.repeated) == (strict.own, strict.samples, strict.repeated) or np.isnan(
             [one.value for one in fast.own]
         ).any()
+
+
+def test_series_stay_the_same_object_when_only_comments_or_repeats_come_and_go():
+    parser = Parser(100)
+    first = read("a 1\nb 2\n", parser)
+    assert read("# a comment\na 1\nb 2\na 3\n", parser).keys is first.keys
