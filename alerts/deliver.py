@@ -36,6 +36,9 @@ _AHEAD = 4  # messages claimed for each thread
 _MEASURED_AT_ONCE = 16
 _LIVE = (_KIND.POST, _KIND.UPDATE)
 _RESULT_PAUSE_SECONDS = 0.02
+_LOOK_AGAIN_SECONDS = 1.0
+# A run ends well within the time limit of the task that carries it; the next tick goes on.
+_RUN_SECONDS = 40.0
 # Written out, for in a storm the planner must not ask once a message whether an older one precedes it.
 _HEADS_DUE = """
 SELECT id FROM (
@@ -99,7 +102,8 @@ def run(
             if not pending:
                 return done
             # The same for receipts: let a few more finish with the first.
-            ready = wait(pending, return_when=FIRST_COMPLETED).done
+            # A second at most: what became due meanwhile must not wait for a channel that hangs.
+            ready = wait(pending, timeout=_LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED).done
             ready |= wait(pending, timeout=_RESULT_PAUSE_SECONDS).done
             results = [(pending.pop(future), *future.result()) for future in ready]
             done.update(settle(results, now(), owner))

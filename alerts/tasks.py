@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import structlog
 from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import transaction
+from django.db import connection, transaction
 
 from alerts import deliver, evaluate, flush, housekeeping, metrics
 from monitoring import heartbeats
@@ -23,6 +24,8 @@ from monitoring import heartbeats
 log = structlog.get_logger(__name__)
 # One flush takes 200 groups in a transaction; a storm of 10,000 groups is worked off in one tick.
 MOST_FLUSHES = 50
+# Any constant does that no other advisory lock of the portal has.
+DELIVERY_LOCK = 0x616C7069
 
 
 def _now() -> datetime:
@@ -91,7 +94,8 @@ def flush_due() -> int:
 def deliver_due() -> dict[str, int]:
     """Send what is due, several channels side by side; returns how many ended in which state."""
     heartbeats.beat("tick", "deliver", _now().timestamp())
-    return dict(deliver.run(_now(), f"{socket.gethostname()}:{os.getpid()}"))
+    with _alone(DELIVERY_LOCK) as is_alone:
+        return dict(deliver.run(_now(), f"{socket.gethostname()}:{os.getpid()}")) if is_alone else {}
 
 
 @shared_task(name="alerts.tasks.beat_heartbeat")
@@ -105,6 +109,20 @@ def beat_heartbeat() -> None:
 def keep_house() -> Any:
     """Remove what nobody needs any more."""
     return housekeeping.keep_house(_now())
+
+
+@contextmanager
+def _alone(key: int) -> Iterator[bool]:
+    """Whether nobody else runs this now: ticks that wait on a hanging channel must not fill every process."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
+        is_alone = bool(cursor.fetchone()[0])
+    try:
+        yield is_alone
+    finally:
+        if is_alone:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [key])
 
 
 def _enqueue_flush() -> None:

@@ -27,7 +27,7 @@ BEAT_SCHEDULE = {
     "heartbeat": _tick("alerts.tasks.beat_heartbeat", 5),
     "watch-hosts": _tick("monitoring.tasks.watch_hosts", 15),
     "house": _tick("monitoring.tasks.keep_house", 60),
-    "alerts-house": _tick("alerts.tasks.keep_house", 60),
+    "alerts-house": _tick("alerts.tasks.keep_house", 30),
 }
 
 app = Celery("alphaq_portal")

@@ -638,3 +638,30 @@ def test_two_evaluations_may_make_the_same_group(root):
 
     assert side_by_side(2, work) == [1, 1]
     assert Group.objects.get().members.count() == 2 and Alert.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_becomes_due_while_a_channel_hangs_is_not_held_up(slack, bot, root):
+    other = build.integration(build.receiver("other"), target="#other")
+    build.route(root, matchers=['team="b"'], receiver=other.receiver)
+    slack.set_mode("alerts", "slow", seconds=6)
+    fire()
+    dispatch.flush_due(seconds(10))
+    asked = len(slack.requests)
+
+    def work():
+        try:
+            deliver.run(seconds(10), "worker")
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    slack.wait_for(lambda server: len(server.requests) > asked, 5)
+    late = build.alert("B", T0, labels={"team": "b"})
+    dispatch.route([late], T0)
+    dispatch.flush_due(seconds(10))
+    assert slack.wait_for_message("other", "B", timeout=5)
+    assert not slack.messages("alerts")
+    thread.join()
+    assert slack.messages("alerts")
