@@ -25,6 +25,8 @@ _ACTIVE = (Alert.State.PENDING, Alert.State.FIRING)
 _KIND = Event.Kind
 # The longest anything may be kept quiet from a page: a week is a holiday, more is forgotten.
 LONGEST_SNOOZE = timedelta(days=7)
+# A preview names so many of the alerts it covers.
+SHOWN_COVERED = 10
 
 
 class Refused(ValueError):
@@ -112,22 +114,34 @@ def resolve(alert_id: int, user: User, at: datetime) -> Alert:
 
 @dataclass(frozen=True)
 class SilencePreview:
-    """What a silence would do to what fires now: the alerts it covers, how many there are, and warnings."""
+    """What a silence would do to what fires now: the newest alerts it covers, how many, of how many, and warnings."""
 
     covered: tuple[Alert, ...]
+    covered_ids: tuple[int, ...]
     total: int
     warnings: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """How many alerts it covers."""
+        return len(self.covered_ids)
+
+    @property
+    def more(self) -> int:
+        """How many it covers beside those that are named."""
+        return self.count - len(self.covered)
 
 
 def preview_silence(matchers: Sequence[str], starts_at: datetime, ends_at: datetime, at: datetime) -> SilencePreview:
     """What a silence would do; raises Refused for one that cannot be kept, in particular one that covers everything."""
     value = _checked_silence(matchers, starts_at, ends_at, at)
-    firing = list(Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).order_by("-fired_at", "-id"))
-    labels = {alert.pk: Labels.of(alert.labels) for alert in firing}
+    firing = Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).order_by("-fired_at", "-id")
+    labels = {pk: Labels.of(pairs) for pk, pairs in firing.values_list("pk", "labels")}
     preview = engine.preview(value, [*labels.values()], at)
     matched = set(preview.matched)
-    covered = tuple(alert for alert in firing if labels[alert.pk] in matched)
-    return SilencePreview(covered, len(firing), preview.warnings)
+    ids = tuple(pk for pk, own in labels.items() if own in matched)
+    newest = tuple(firing.filter(pk__in=ids[:SHOWN_COVERED]))
+    return SilencePreview(newest, ids, len(labels), preview.warnings)
 
 
 def silence(
@@ -146,8 +160,11 @@ def silence(
         )  # fmt: skip
         words = f"Until {ends_at:%Y-%m-%d %H:%M} UTC: {comment.strip()}"
         Event.objects.bulk_create(
-            Event(alert=alert, rule_id=alert.rule_id, at=at, kind=_KIND.SILENCED, reason=words, actor=user)
-            for alert in preview.covered
+            [
+                Event(alert_id=pk, rule_id=rule_id, at=at, kind=_KIND.SILENCED, reason=words, actor=user)
+                for pk, rule_id in Alert.objects.filter(pk__in=preview.covered_ids).values_list("pk", "rule_id")
+            ],
+            batch_size=1000,
         )
     return row
 

@@ -26,6 +26,7 @@ class RulesInline(TabularInline):
     fields = readonly_fields = ["rule_link", "kind", "life", "expr"]
     ordering = ["position", "name"]
     can_delete = False
+    hide_title = True
     show_change_link = False
     max_num = 0
     verbose_name_plural = "rules, in the order in which they run"
