@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from ..promql.values import Floats
 from . import wire
 from .catalog import CATALOG, Ids, Learnt, Seat, SourceKey, lock_for_append
-from .records import ABSENT, STALE, WINDOW_MS, Receipt, Scrape
+from .overlap import merge_row, times_in_blocks
+from .pivot import SETTLE_MS
+from .records import ABSENT, PIVOT_MS, STALE, WINDOW_MS, Receipt, Scrape
 
 #: Accepted clock difference of a source that is ahead; beyond it a sample would hide what comes later.
 FUTURE_MS = 600_000
@@ -56,9 +58,9 @@ def append(scrapes: Sequence[Scrape], *, now_ms: int) -> Receipt:
         learnt = Learnt(CATALOG, generation)
         accepted = _accept(scrapes, floor_ms, now_ms, receipt)
         learnt.find_sources(source for _, source in accepted)
+        accepted = _without_turned(accepted, learnt, now_ms, receipt)
         learnt.find_keys(_new_texts(accepted, learnt))
-        plans = _plan_all(accepted, learnt, receipt)
-        _write(plans, learnt, receipt)
+        _write(_plan_all(accepted, learnt, receipt), learnt, receipt)
         if learnt.has_news:
             transaction.on_commit(lambda: CATALOG.publish(learnt))
     return receipt
@@ -93,6 +95,32 @@ def _problem(scrape: Scrape, floor_ms: int, now_ms: int) -> tuple[str, str] | No
     if len(scrape.keys) > limit:
         return "series_limit", f"{len(scrape.keys):,} series; {limit:,} a source are allowed"
     return None
+
+
+def _without_turned(
+    accepted: list[tuple[Scrape, SourceKey]], learnt: Learnt, now_ms: int, receipt: Receipt
+) -> list[tuple[Scrape, SourceKey]]:
+    """Leave out scrapes whose time is in a block already: only late ones can be. Partial ones add up on reading."""
+    turned_ms = (now_ms - SETTLE_MS) // PIVOT_MS * PIVOT_MS
+    late = {
+        (learnt.seat(source).source_id, scrape.at_ms)
+        for scrape, source in accepted
+        if scrape.at_ms < turned_ms and not scrape.is_partial
+    }
+    stored = times_in_blocks(late)
+    if not stored:
+        return accepted
+    kept = []
+    for scrape, source in accepted:
+        if (learnt.seat(source).source_id, scrape.at_ms) in stored and not scrape.is_partial:
+            receipt.drop("duplicate_time", len(scrape.keys), scrape.source, _stored_already(scrape))
+        else:
+            kept.append((scrape, source))
+    return kept
+
+
+def _stored_already(scrape: Scrape) -> str:
+    return f"time {scrape.at_ms} is stored already"
 
 
 def _new_texts(accepted: list[tuple[Scrape, SourceKey]], learnt: Learnt) -> list[str]:
@@ -213,7 +241,7 @@ def _write(plans: list[_Plan], learnt: Learnt, receipt: Receipt) -> None:
     if used:
         note_layouts(used)
     if rows:
-        _copy([rows[key] for key in sorted(rows)], plans, receipt)
+        _copy([rows[key] for key in sorted(rows)], plans, learnt, receipt)
 
 
 def _value_bytes(plan: _Plan) -> bytes:
@@ -241,8 +269,8 @@ def note_layouts(used: dict[tuple[int, int], tuple[int, int]]) -> None:
     )
 
 
-def _copy(rows: list[bytes], plans: list[_Plan], receipt: Receipt) -> None:
-    """COPY all rows; when one of them is already there, insert those that are not."""
+def _copy(rows: list[bytes], plans: list[_Plan], learnt: Learnt, receipt: Receipt) -> None:
+    """COPY all rows; when one of them is already there, insert those that are not and merge partial ones."""
     try:
         with transaction.atomic():
             wire.copy_in(f"store_row {ROW_COLUMNS}", rows)
@@ -260,6 +288,17 @@ def _copy(rows: list[bytes], plans: list[_Plan], receipt: Receipt) -> None:
         there = set(stored)
         for plan in plans:
             if (plan.seat.source_id, plan.scrape.at_ms) not in there:
-                count = len(plan.values)
+                count = len(plan.values) - (_merge(plan, learnt) if plan.scrape.is_partial else 0)
                 receipt.samples -= count
-                receipt.drop("duplicate_time", count, plan.scrape.source, f"time {plan.scrape.at_ms} is stored already")
+                if count:
+                    receipt.drop("duplicate_time", count, plan.scrape.source, _stored_already(plan.scrape))
+
+
+def _merge(plan: _Plan, learnt: Learnt) -> int:
+    """Add the samples of a partial scrape to the row of its time; return how many were new."""
+    seat, at_ms = plan.seat, plan.scrape.at_ms
+    ids = seat.ids if seat.slots is None else seat.ids[seat.slots]
+    layout_id, added = merge_row(learnt, seat.source_id, at_ms, ids, plan.values)
+    if added:
+        note_layouts({(seat.source_id, layout_id): (at_ms, at_ms)})
+    return added

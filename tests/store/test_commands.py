@@ -111,8 +111,10 @@ def test_an_import_is_read_back_whatever_its_format_and_age(kind, age, tmp_path)
         }
 
 
-def test_an_import_in_small_batches_merges_with_itself(tmp_path):
-    store.compact(NOW + 60 * HOUR)
+@pytest.mark.parametrize("age", ["recent", "compacted"])
+def test_an_import_in_small_batches_merges_with_itself(age, tmp_path):
+    if age == "compacted":
+        store.compact(NOW + 60 * HOUR)
     path = tmp_path / "samples.txt"
     lines = [f'm{{n="{series}"}} {step} {NOW + step * 600_000}' for series in range(3) for step in range(100)]
     path.write_text("\n".join(lines))

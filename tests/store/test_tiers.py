@@ -99,10 +99,23 @@ def test_a_late_sample_above_the_floor_is_sorted_in():
 def test_the_first_of_two_samples_at_one_time_stays_after_a_pivot():
     put(scrape(a=1.0))
     pivot(NOW + HOUR)
-    put(scrape(a=9.0), now_ms=NOW + HOUR)
+    receipt = put(scrape(a=9.0), now_ms=NOW + HOUR)
+    assert (receipt.samples, receipt.dropped) == (0, {"duplicate_time": 1})
     assert everything()["a"] == [(NOW, bits(1.0))]
     compact(NOW + 3 * HOUR)
     assert everything()["a"] == [(NOW, bits(1.0))]
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_parts_of_a_partial_source_at_one_time_add_up(is_turned):
+    put(scrape(partial=True, a=1.0, b=2.0))
+    if is_turned:
+        pivot(NOW + HOUR)
+    put(scrape(partial=True, b=9.0, c=3.0), now_ms=NOW + HOUR)
+    expected = {"a": [(NOW, bits(1.0))], "b": [(NOW, bits(2.0))], "c": [(NOW, bits(3.0))]}
+    assert everything() == expected
+    compact(NOW + 3 * HOUR)
+    assert everything() == expected
 
 
 def test_a_source_that_was_down_all_the_time_stays_stale():
@@ -136,3 +149,15 @@ def test_chunks_are_small():
     compact(NOW + 3 * HOUR)
     size = sum(len(bytes(chunk.d)) for chunk in Chunk.objects.all())
     assert size / (480 * 50) < 1.0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_scrape_with_new_series_leaves_no_half_known_layout():
+    put(scrape(a=1.0))
+    pivot(NOW + HOUR)
+    put(scrape(a=9.0, new=9.0), now_ms=NOW + HOUR)
+    put(scrape(at_ms=NOW + 1000, a=2.0, new=3.0), now_ms=NOW + HOUR)
+    assert everything() == {
+        "a": [(NOW, bits(1.0)), (NOW + 1000, bits(2.0))],
+        "new": [(NOW, bits(STALE_NAN)), (NOW + 1000, bits(3.0))],
+    }
