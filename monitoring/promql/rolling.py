@@ -89,12 +89,15 @@ def deviations(windows: Windows, root: bool) -> tuple[Floats, Bools]:
     finite = np.isfinite(values).all()
     clean = values if finite else np.where(np.isfinite(values), values, 0.0)
     with np.errstate(all="ignore"):
-        moved = clean - clean.mean(axis=1, keepdims=True)
+        middle = clean.mean(axis=1, keepdims=True)
+        # Around a whole number the sums over whole numbers are exact, and equal windows have equal deviations.
+        middle = np.where((clean == np.rint(clean)).all(axis=1, keepdims=True), np.rint(middle), middle)
+        moved = clean - middle
         squares = prefixed(moved * moved)
         many = np.maximum(count, 1)
         square = difference(windows, squares)
-        level = difference(windows, prefixed(moved)) / many
-        result = square / many - level * level
+        level = difference(windows, prefixed(moved))
+        result = (many * square - level * level) / (many * many)
         error = _EPSILON * values.shape[1] * squares[:, -1:] / many
         doubtful = ok & ~((error <= TOLERANCE * result) | (squares[:, -1:] == 0))
     if doubtful.any():
