@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 BASE_DIR = Path(__file__).resolve().parent.parent
 # sun_path is 108 bytes on Linux and 104 on macOS, with a closing zero; Postgres adds "/.s.PGSQL.5432".
 MAX_SOCKET_PATH = 103
+LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 
 
 class EnvError(Exception):
@@ -197,6 +198,8 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
     log_level = reader.text("ALPHAQ_LOG_LEVEL", "INFO").upper()
     if log_level not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
         reader.problems.append(f"ALPHAQ_LOG_LEVEL={log_level!r}: give DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    external_url = _url(reader, "ALPHAQ_EXTERNAL_URL", f"http://localhost:{port}").rstrip("/")
+    external = urlsplit(external_url)
     values: dict[str, Any] = {
         "data_dir": data_dir,
         "run_dir": run_dir,
@@ -204,13 +207,14 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "port": port,
         "debug": reader.flag("ALPHAQ_DEBUG", False),
         "secret_key": reader.secret("ALPHAQ_SECRET_KEY") or stored_key or secrets.token_urlsafe(48),
-        "allowed_hosts": reader.items("ALPHAQ_ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]", "testserver"]),
-        "csrf_origins": reader.items("ALPHAQ_CSRF_TRUSTED_ORIGINS", []),
+        # The address in our own links works without being named twice.
+        "allowed_hosts": [*reader.items("ALPHAQ_ALLOWED_HOSTS", LOCAL_NAMES), external.hostname or "localhost"],
+        "csrf_origins": [*reader.items("ALPHAQ_CSRF_TRUSTED_ORIGINS", []), f"{external.scheme}://{external.netloc}"],
         "database": _database(reader, data_dir, run_dir),
         "redis": _redis(reader, run_dir),
         "host_name": reader.text("ALPHAQ_HOST_NAME", socket.gethostname()),
         "collect_interval_seconds": reader.number("ALPHAQ_COLLECT_INTERVAL", 15, 1, 3600),
-        "external_url": _url(reader, "ALPHAQ_EXTERNAL_URL", f"http://localhost:{port}").rstrip("/"),
+        "external_url": external_url,
         "metrics_token": reader.secret("ALPHAQ_METRICS_TOKEN"),
         "metrics_allow": reader.items("ALPHAQ_METRICS_ALLOW", []),
         "metrics_url": _url(reader, "ALPHAQ_METRICS_URL", ""),

@@ -85,3 +85,9 @@ def test_a_data_folder_with_a_long_path_gets_a_short_run_folder(tmp_path: Path):
     run = env.run_dir_for(deep)
     assert len(str(run / ".s.PGSQL.5432")) <= env.MAX_SOCKET_PATH
     assert run != env.run_dir_for(tmp_path / ("y" * 120))
+
+
+def test_the_external_address_is_an_allowed_host_and_origin():
+    read = env.read({"ALPHAQ_EXTERNAL_URL": "https://watch.example.org/"})
+    assert "watch.example.org" in read.allowed_hosts
+    assert "https://watch.example.org" in read.csrf_origins
