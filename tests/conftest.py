@@ -21,8 +21,8 @@ from alphaq_portal.embedded import Postgres, Valkey, private_dir
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
-@pytest.fixture(scope="session")
-def services() -> Iterator[dict[str, str]]:
+@contextlib.contextmanager
+def running_services() -> Iterator[dict[str, str]]:
     """DATABASE_URL and REDIS_URL of real services: the given ones, else embedded ones of this run."""
     given = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL") if os.environ.get(name)}
     # As root, Postgres runs as another account and must be able to reach its folder.
@@ -45,6 +45,13 @@ def services() -> Iterator[dict[str, str]]:
         connections.close_all()
         stop_all(children)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[dict[str, str]]:
+    """DATABASE_URL and REDIS_URL of real services: the given ones, else embedded ones of this run."""
+    with running_services() as urls:
+        yield urls
 
 
 @pytest.fixture(scope="session", autouse=True)
