@@ -62,12 +62,25 @@ _UNITS = {
     **dict.fromkeys(("minutes", "hours", "days", "sec", "secs", "mins", "hrs"), "seconds"),
     **dict.fromkeys(("kilobytes", "megabytes", "gigabytes", "terabytes", "bits"), "bytes"),
     **dict.fromkeys(("kb", "mb", "gb", "tb", "kib", "mib", "gib", "tib"), "bytes"),
-    **dict.fromkeys(("fahrenheit", "kelvin"), "celsius"),
+    "fahrenheit": "celsius",
     **dict.fromkeys(("percent", "percentage", "pct"), "ratio"),
     **dict.fromkeys(("milliwatts", "kilowatts"), "watts"),
 }
 _BASE_UNITS = frozenset(
-    ("seconds", "bytes", "ratio", "celsius", "watts", "joules", "hertz", "volts", "amperes", "meters")
+    (
+        "seconds",
+        "bytes",
+        "ratio",
+        "celsius",
+        "kelvin",
+        "watts",
+        "joules",
+        "hertz",
+        "volts",
+        "amperes",
+        "grams",
+        "meters",
+    )
 )
 #: Last words that measure something without saying in what.
 _UNITLESS = {

@@ -27,14 +27,13 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Take the source, models and --explain."""
+        """Take the source, models, --all and --explain."""
         parser.add_argument(
             "source", nargs="?", help="the URL of a target, a file with its answer, or - for standard input"
         )
         parser.add_argument("--model", action="append", default=[], help="a model's name to look for in metric names")
-        parser.add_argument(
-            "--explain", action="store_true", help="list all rules and their reasons, and check nothing"
-        )
+        parser.add_argument("--all", action="store_true", help=f"show more than {SHOWN} findings of a rule")
+        parser.add_argument("--explain", action="store_true", help="list the rules with their reasons, check nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the findings; raises CommandError when the source cannot be read or a warning was found."""
