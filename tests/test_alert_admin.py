@@ -114,6 +114,7 @@ def test_an_empty_field_keeps_the_address(editor: Client) -> None:
         ({"kind": "slack", "target": "#a"}, "Choose the Slack app"),
         ({"kind": "slack_webhook", "url": "hooks.slack.com"}, "it starts with https://"),
         ({"kind": "email", "target": "nobody"}, "Give an email address"),
+        ({"kind": "email", "target": "a@b.test", "title_template": "{{ .Nope"}, "unclosed action"),
     ],
 )
 def test_a_way_out_that_leads_nowhere_is_refused(editor: Client, row: dict[str, Any], words: str) -> None:
@@ -327,6 +328,15 @@ def test_the_message_escapes_what_labels_hold(editor: Client) -> None:
 )  # fmt: skip
 def test_slack_markup_becomes_safe_html(text: str, expected: str) -> None:
     assert str(mrkdwn(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "offered"),
+    [("dead", {"Send again", "Discard"}), ("queued", {"Discard"}), ("kept", {"Discard"}), ("sent", set())],
+)
+def test_a_message_offers_what_makes_sense_in_its_state(editor: Client, state: str, offered: set[str]) -> None:
+    text = shown(editor.get(url("notification_change", notification(state=state).pk)))
+    assert {words for words in ("Send again", "Discard") if words in text} == offered
 
 
 def test_a_message_that_was_given_up_is_sent_again(editor: Client) -> None:

@@ -62,6 +62,14 @@ class NotificationAdmin(ReadOnlyMixin, LargeAdmin):
         """Whether the user may send again or discard; a dotted name would be looked up before migrating."""
         return bool(request.user.has_perm("alerts.change_notification"))
 
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """Only what makes sense for a message in its state."""
+        state = Notification.objects.filter(pk=object_id).values_list("state", flat=True).first()
+        sensible = {_STATE.DEAD: ("retry", "discard"), _STATE.QUEUED: ("discard",), _STATE.KEPT: ("discard",)}
+        names = sensible.get(_STATE(state), ()) if state else ()
+        offered = super().get_actions_detail(request, object_id)
+        return [one for one in offered if one.action_name.endswith(names)] if names else []
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Notification]:
         """The messages; their content can be long and is read where one is shown, the list has its title alone."""
         rows = super().get_queryset(request).select_related("integration__slack_app", "integration__receiver", "group")

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from alerts import slack_setup
 from alerts.admin.fields import SecretsMixin, SecretWidget, last_four
 from alerts.admin.listing import OVERRIDES, AlertsAdmin, AlertsHistoryAdmin, ago, dot
+from alerts.engine import notify_template
 from alerts.models import Integration, Receiver, SlackApp
 from alphaq_portal.ui import JsonWidget, StackedInline, action, admin_url, dialog_done, display
 
@@ -88,6 +89,22 @@ class IntegrationForm(SecretsMixin, forms.ModelForm):
             "title_template": JsonWidget({"rows": 2}),
             "text_template": JsonWidget({"rows": 2}),
         }
+
+    def clean_title_template(self) -> str:
+        """Refuse a template that could not be expanded when an alert fires."""
+        return _sound_template(self.cleaned_data["title_template"])
+
+    def clean_text_template(self) -> str:
+        """Refuse a template that could not be expanded when an alert fires."""
+        return _sound_template(self.cleaned_data["text_template"])
+
+
+def _sound_template(text: str) -> str:
+    try:
+        notify_template.check(text)
+    except notify_template.TemplateError as error:
+        raise forms.ValidationError(str(error)) from error
+    return text
 
 
 class IntegrationInline(StackedInline):
