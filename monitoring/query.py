@@ -25,13 +25,22 @@ DEFAULT_SUGGESTIONS = 3
 class Backend(Protocol):
     """What can hold samples: the store, or a Prometheus-compatible server behind the same calls."""
 
-    def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Block]: ...
-    def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]: ...
-    def label_names(self, matchers: Sequence[Matcher], start_ms: int | None, end_ms: int | None) -> list[str]: ...
+    def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Block]:
+        """Return the samples of all matching series (promql.Select)."""
+
+    def series(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
+        """Return the sorted label sets of the matching series."""
+
+    def label_names(self, matchers: Sequence[Matcher], start_ms: int | None, end_ms: int | None) -> list[str]:
+        """Return the sorted label names of the matching series."""
+
     def label_values(
         self, name: str, matchers: Sequence[Matcher], start_ms: int | None, end_ms: int | None
-    ) -> list[str]: ...
-    def metric_names(self) -> list[str]: ...
+    ) -> list[str]:
+        """Return the sorted values of a label among the matching series."""
+
+    def metric_names(self) -> list[str]:
+        """Return the sorted names of all metrics."""
 
 
 @dataclass(frozen=True)

@@ -42,17 +42,19 @@ def trim(now_ms: int, default_days: int, rules: Sequence[Keep]) -> int:
     """Take series past their time out of merged days; return how many days were written anew."""
     if not rules:
         return 0
-    index, _ = current()
     limits = sorted({default_days, *[rule.days for rule in rules]})[:-1]  # the longest drops whole partitions
-    kept = _days_by_series(index, default_days, rules)
     trimmed = dict(wire.execute("select name, days from store_trim"))
-    count = 0
+    due = {}
     for partition in partitions.existing("store_day"):
         age_days = (now_ms - partition.high * WINDOW_MS) / DAY_MS
-        due = max((days for days in limits if days <= age_days), default=0)
-        if due > trimmed.get(partition.name, 0):
-            count += _rewrite(partition, kept, due)
-    return count
+        days = max((days for days in limits if days <= age_days), default=0)
+        if days > trimmed.get(partition.name, 0):
+            due[partition] = days
+    if not due:
+        return 0
+    index, _ = current()
+    kept = _days_by_series(index, default_days, rules)
+    return sum(_rewrite(partition, kept, days) for partition, days in due.items())
 
 
 def _days_by_series(index: Index, default_days: int, rules: Sequence[Keep]) -> dict[int, tuple[Ids, NDArray[np.int64]]]:
