@@ -7,11 +7,14 @@ Formats: Prometheus 3, util/jsonutil/marshal.go and web/api/v1/json_codec.go.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
+
+import numpy as np
 
 from .api_answer import dumps
 from .promql import Labels, Result
+from .promql.values import Floats
 
 
 def encode(result: Result, limit: int = 0, stats: bool = False) -> str:
@@ -36,13 +39,26 @@ def _rows(result: Result, limit: int) -> str:
         pairs = zip(result.labels, values, strict=False)
         return _joined(f'{{"metric":{metric(labels)},"value":{point(at, value)}}}' for labels, value in pairs)
     labels = result.labels[: limit or None]
-    return _joined(f'{{"metric":{metric(each)},"values":[{_points(result, row)}]}}' for row, each in enumerate(labels))
+    points = _raw_points(result) if result.raw else _step_points(result)
+    rows = zip(labels, points, strict=False)
+    return _joined(f'{{"metric":{metric(each)},"values":[{",".join(texts)}]}}' for each, texts in rows)
 
 
-def _points(result: Result, row: int) -> str:
-    ts, values = result.points(row)
-    pairs = zip(ts.tolist(), values.tolist(), strict=True)
-    return ",".join([f'[{time_text(at)},"{value_text(value)}"]' for at, value in pairs])
+def _raw_points(result: Result) -> Iterator[list[str]]:
+    for series in result.raw:
+        texts = zip(series.ts.tolist(), value_texts(series.values), strict=True)
+        yield [f'[{time_text(at)},"{text}"]' for at, text in texts]
+
+
+def _step_points(result: Result) -> Iterator[list[str]]:
+    """The points of each series, one after the other; the times of all steps are written once."""
+    begins = [f'[{time_text(at)},"' for at in result.ts.tolist()]
+    for values, present in zip(result.values, result.present, strict=True):
+        if present.all():
+            yield [f'{begin}{text}"]' for begin, text in zip(begins, value_texts(values), strict=True)]
+        else:
+            there = zip(np.flatnonzero(present).tolist(), value_texts(values[present]), strict=True)
+            yield [f'{begins[step]}{text}"]' for step, text in there]
 
 
 def _joined(rows: Iterable[str]) -> str:
@@ -74,6 +90,15 @@ def value_text(value: float) -> str:
     if "e" in text and 1e-6 <= abs(value) < 1e21:
         text = format(Decimal(text), "f")
     return text.removesuffix(".0")
+
+
+def value_texts(values: Floats) -> list[str]:
+    """Return the texts of many values (n,)."""
+    size = np.abs(values)
+    # Where Python writes what Go writes but for a trailing .0; false for NaN and infinities.
+    if (((size >= 1e-4) & (size < 1e16)) | (size == 0)).all():
+        return [text[:-2] if text.endswith(".0") else text for text in map(repr, values.tolist())]
+    return [value_text(value) for value in values.tolist()]
 
 
 def _stats(result: Result) -> str:

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 
 from monitoring import query, store
-from monitoring.api_result import time_text, value_text
+from monitoring.api_result import time_text, value_text, value_texts
 from monitoring.models import Deployment, ModelVersion, ServedModel, Target, TargetStatus
 from monitoring.store import Scrape
 
@@ -303,6 +303,13 @@ def test_targets_need_two_questions_to_the_database_however_many_there_are(servi
 )  # fmt: skip
 def test_values_are_written_as_go_writes_them(value, text):
     assert value_text(value) == text
+    assert value_texts(np.array([1.5, value])) == ["1.5", text]
+
+
+def test_steps_without_a_value_are_left_out(counters):
+    got = data("query_range", query='requests_total{path="/a"} > 580', start=SECONDS - 60, end=SECONDS + 15, step=15)
+    values = [[SECONDS - 15, "585"], [SECONDS, "600"], [SECONDS + 15, "600"]]
+    assert got["result"][0]["values"] == values
 
 
 @pytest.mark.parametrize(("ms", "text"), [(0, "0"), (1500, "1.500"), (1435781451781, "1435781451.781"), (-1, "-0.001")])
