@@ -88,7 +88,6 @@ class KeyTable:
         if len(self._ids) == before:
             return False
         self._id_array = None
-        self._masks.clear()
         return True
 
     def forget(self) -> None:
@@ -125,6 +124,9 @@ class KeyTable:
         inner = matcher.name.removeprefix(EXPORTED)
         is_renamed = inner != matcher.name and inner in source_names
         known = self._masks.get((matcher, is_renamed))
+        if known is not None and len(known) < len(self._ids):
+            # New keys do not void what is known of the old ones: a regex over 100,000 values takes its time.
+            known = self._masks[matcher, is_renamed] = self._grown(matcher, known, inner if is_renamed else "")
         if known is None:
             if is_renamed:
                 known = self._mask_exported(matcher, inner)
@@ -134,6 +136,15 @@ class KeyTable:
                 self._masks.clear()
             self._masks[matcher, is_renamed] = known
         return known
+
+    def _grown(self, matcher: Matcher, known: Mask, inner: str) -> Mask:
+        """Return a mask extended by the keys that came after it was made."""
+        added = []
+        for pairs in self.pairs[len(known) :]:
+            labels = dict(pairs)
+            value = labels.get(inner) if inner else None
+            added.append(matcher.matches(labels.get(matcher.name, "") if value is None else value))
+        return np.concatenate([known, np.array(added, bool)])
 
     def _mask_column(self, matcher: Matcher, column: Column) -> Mask:
         is_exact = matcher.op == "=" and matcher.value
