@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
+from django.urls import reverse
 
 from alerts.engine.fingerprint import fingerprint
 from alerts.engine.state import Advance, AlertState, Cause, Kind, State, Transition
@@ -107,7 +109,7 @@ def _insert(rule: Rule, states: Sequence[AlertState], ids: dict[Labels, int], at
             severity=state.labels.get("severity")[:50],
             is_shadow=rule.life == Rule.Life.SHADOW,
             rule_revision=rule.revision,
-            generator_url=f"/admin/alerts/rule/{rule.pk}/change/",
+            generator_url=settings.ENV.external_url + reverse("admin:alerts_rule_change", args=[rule.pk]),
             updated_at=at,
             **_columns(state),
         )

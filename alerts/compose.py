@@ -17,17 +17,17 @@ from django.urls import NoReverseMatch, reverse
 
 from alerts import policy
 from alerts.engine import message as engine
-from alerts.engine import notify_template
+from alerts.engine import notify_template, units
 from alerts.engine.fingerprint import fingerprint
 from alerts.engine.message import AlertLine, Custom, Message
 from alerts.models import Alert, Group, Integration
+from monitoring import promql
 from monitoring.promql import Labels
 
 _NO_DATA = "no_data"
 _MESSAGE_FIELDS = frozenset(field.name for field in fields(Message))
 _LINE_FIELDS = frozenset(field.name for field in fields(AlertLine))
 _LINE_TIMES = ("starts_at", "ends_at")
-_UNITS = {"_bytes": "bytes", "_seconds": "seconds", "_ratio": "ratio", "_percent": "percent"}
 
 
 def message(
@@ -95,13 +95,14 @@ def alert_line(alert: Alert, at: datetime, *, is_new: bool = False) -> AlertLine
 
 
 def unit_of(annotations: Mapping[str, str], expr: str) -> str:
-    """The unit of an alert's value: the annotation `unit`, else the suffix of the one metric that `expr` names."""
+    """The unit of an alert's value: the annotation `unit`, else what the expression measures (`bytes/s`)."""
     if annotations.get("unit"):
         return annotations["unit"]
-    name = expr.partition("{")[0].strip()
-    if not name.replace("_", "a").replace(":", "a").isalnum():
-        return ""  # more than a selector: a rate or a quotient has another unit than its metric
-    return next((unit for suffix, unit in _UNITS.items() if name.endswith(suffix)), "")
+    try:
+        found = units.unit_of(promql.parse(expr))
+    except promql.ParseError:
+        return ""
+    return f"{found.quantity.value}/s" if found.quantity and found.is_rate else found.quantity.value
 
 
 def action_id(dedup_key: str) -> str:
@@ -118,8 +119,15 @@ def page_url(row: Alert | Group | None) -> str:
     """The address of a row's page for people, "" while there is no such page."""
     if row is None:
         return ""
+    if isinstance(row, Alert):
+        return f"{external_url()}{_alert_path().format(row.pk)}"
     path = _page_path(str(row._meta.app_label), str(row._meta.model_name))
     return f"{external_url()}{path.format(row.pk)}" if path else ""
+
+
+@cache
+def _alert_path() -> str:
+    return reverse("alerts:alert", args=[0]).replace("0", "{}")
 
 
 @cache
@@ -209,7 +217,4 @@ def _group_url(alerts: Collection[Alert]) -> str:
     """The page of the alert when there is one, else the list."""
     if len(alerts) == 1:
         return page_url(next(iter(alerts)))
-    try:
-        return f"{external_url()}{reverse('admin:alerts_alert_changelist')}"
-    except NoReverseMatch:
-        return ""
+    return f"{external_url()}{reverse('alerts:alerts')}"
