@@ -76,12 +76,13 @@ def test_a_message_says_who_has_it_once_all_are_acknowledged(hot, django_user_mo
     [
         ("memory_usage_bytes", "bytes"),
         ('cpu_usage_percent{host="a"}', "percent"),
-        ("rate(request_duration_seconds_sum[5m])", ""),
-        ("a_bytes / b_bytes", ""),
+        ("rate(network_receive_bytes_total[5m])", "bytes/s"),
+        ("a_bytes / b_bytes", "ratio"),
+        ("100 * memory_usage_bytes / memory_total_bytes", "percent"),
         ("up", ""),
     ],
 )
-def test_the_unit_is_that_of_a_plain_metric(expr, unit):
+def test_the_unit_is_that_of_what_is_measured(expr, unit):
     assert compose.unit_of({}, expr) == unit
 
 
