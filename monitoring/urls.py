@@ -2,11 +2,20 @@
 
 from django.urls import include, path
 
-from monitoring import views
+from monitoring import dashboard_views, explore_views, views
 
 app_name = "monitoring"
 urlpatterns = [
     path("api/v1/", include("monitoring.api")),
     path("hosts/<path:name>/", views.HostPage.as_view(), name="host"),
     path("charts/<slug:name>.json", views.chart_json, name="chart"),
+    path("dashboards/", dashboard_views.DashboardList.as_view(), name="dashboards"),
+    path("dashboards/import/", dashboard_views.ImportPage.as_view(), name="import_dashboard"),
+    path("dashboards/<slug:slug>/", dashboard_views.DashboardPage.as_view(), name="dashboard"),
+    path("dashboards/<slug:slug>/export.json", dashboard_views.export_json, name="export_dashboard"),
+    path("dashboards/<slug:slug>/marks.json", dashboard_views.marks_json, name="dashboard_marks"),
+    path("dashboards/<slug:slug>/panels/<int:number>.json", dashboard_views.panel_json, name="panel"),
+    path("explore/", explore_views.ExplorePage.as_view(), name="explore"),
+    path("explore/answer.json", explore_views.answer_json, name="explore_answer"),
+    path("explore/names.json", explore_views.names_json, name="explore_names"),
 ]

@@ -1,6 +1,16 @@
 """What is watched, in the admin."""
 
+from monitoring.admin.dashboards import DashboardAdmin, PanelAdmin
 from monitoring.admin.hosts import HostAdmin
 from monitoring.admin.registry import DeploymentAdmin, ModelVersionAdmin, ServedModelAdmin, TargetAdmin, TeamAdmin
 
-__all__ = ["DeploymentAdmin", "HostAdmin", "ModelVersionAdmin", "ServedModelAdmin", "TargetAdmin", "TeamAdmin"]
+__all__ = [
+    "DashboardAdmin",
+    "DeploymentAdmin",
+    "HostAdmin",
+    "ModelVersionAdmin",
+    "PanelAdmin",
+    "ServedModelAdmin",
+    "TargetAdmin",
+    "TeamAdmin",
+]

@@ -75,6 +75,8 @@ def ask_instant(panel: PanelSpec, span: Span, values: Values) -> list[Asked]:
 def _ask(panel: PanelSpec, span: Span, values: Values, ask: Callable[[str], Result]) -> list[Asked]:
     window = windows(span.start.timestamp(), span.end.timestamp(), span.step_seconds)
     found = []
+    if not panel.queries:
+        raise EvaluationError("This panel has no query yet; add one in its settings.")
     for place, spec in enumerate(panel.queries):
         expr = fill(spec.expr, values, window)
         try:
@@ -83,6 +85,13 @@ def _ask(panel: PanelSpec, span: Span, values: Values, ask: Callable[[str], Resu
             which = f"Query {letter(place)}: " if len(panel.queries) > 1 else ""
             raise _named(error, which) from error
     return found
+
+
+def words_of(error: QueryError) -> str:
+    """Return what is wrong with a query for the reader of a panel, with its place where it has one."""
+    if isinstance(error, ParseError):
+        return f"{error.message} (line {error.line}, column {error.column})"
+    return str(error)
 
 
 def letter(place: int) -> str:

@@ -101,8 +101,9 @@ FLEET = _dashboard(
             unit="bytes/s",
         ),
         _panel(
-            "Fullest disks", "topk(20, 100 * (1 - filesystem_avail_bytes / filesystem_size_bytes))", kind="table",
-            unit="percent", width=24, thresholds=_limits(90, 97),
+            "Fullest disks",
+            "topk(20, max by (host, mountpoint) (100 * (1 - filesystem_avail_bytes / filesystem_size_bytes)))",
+            kind="table", unit="percent", width=24, thresholds=_limits(90, 97),
         ),
     ],
     tags=("host",),
@@ -175,8 +176,9 @@ GPU = _dashboard(
         _panel("Power", ('gpu_power_watts{host=~"$host"}', "{{host}} GPU {{gpu}}"), unit="W", minimum=0),
         _panel("Clock", ('gpu_clock_hertz{host=~"$host"}', "{{host}} GPU {{gpu}}"), unit="Hz"),
         _panel(
-            "Errors in the last hour", ('increase(gpu_ecc_errors_total{host=~"$host"}[1h])', ""),
-            ('increase(gpu_errors_total{host=~"$host"}[1h])', ""),
+            "Errors in the last hour",
+            ('increase(gpu_ecc_errors_total{host=~"$host"}[1h])', "{{host}} GPU {{gpu}} ECC"),
+            ('increase(gpu_errors_total{host=~"$host"}[1h])', "{{host}} {{reason}}"),
         ),
     ],
     (HOSTS,), ("gpu", "host"),

@@ -28,7 +28,9 @@ def _load(key: str, spec: DashboardSpec) -> bool:
             return False
         rows.save(spec, Dashboard.Source.BUILTIN, builtin_key=key)
         return True
-    if row.loaded_digest == spec.digest() or not is_untouched(row):
+    # Somebody may have put an import into its place.
+    is_ours = row.source == Dashboard.Source.BUILTIN
+    if not is_ours or row.loaded_digest == spec.digest() or not is_untouched(row):
         return False
     rows.save(spec, Dashboard.Source.BUILTIN, replacing=row)
     return True

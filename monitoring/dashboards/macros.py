@@ -91,7 +91,7 @@ def _text(variable: VariableSpec, values: Values, form: str) -> str:
     if form in ("raw", "text", "csv", "pipe"):
         return ("|" if form == "pipe" else ",").join(chosen)
     if form != "regex" and not (variable.is_multi or variable.has_all):
-        return "".join(chosen[:1]).replace("\\", "\\\\").replace('"', '\\"')
+        return _in_string("".join(chosen[:1]).replace("\\", "\\\\"))
     escaped = [_regex(value) for value in chosen]
     if not escaped:
         return ""
@@ -108,7 +108,12 @@ def _regex(value: str) -> str:
         char = match[0]
         return "\\\\" * 2 if char == "\\" else "\\\\" + char if char in "^]" else f"[{char}]"
 
-    return _SPECIAL.sub(one, value).replace('"', '\\"')
+    return _in_string(_SPECIAL.sub(one, value))
+
+
+def _in_string(text: str) -> str:
+    """Return a text that cannot leave the quotes around it."""
+    return text.replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
 
 
 def probe_values(variables: Sequence[VariableSpec]) -> Values:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from monitoring.charts import STEPS, Span
+from monitoring.dashboards.macros import SCRAPE_SECONDS
 
 RANGES = {
     "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "3h": 10800, "6h": 21600, "12h": 43200, "24h": 86400,
     "2d": 172800, "7d": 604800, "30d": 2592000,
 }  # fmt: skip
 DEFAULT_RANGE = "1h"
+#: Up to here a step may be finer than the usual scrape: somebody looks closely, and some hosts collect more often.
+FINE_SECONDS = 900
 MAX_POINTS = 1200
 MIN_POINTS = 30
 DEFAULT_POINTS = 240
@@ -40,8 +43,10 @@ class Window:
 
     def span(self, points: int) -> Span:
         """Return start, end and step of a query with at most `points` points, all on the grid of the step."""
-        step = next((step for step in STEPS if self.seconds / step <= points), STEPS[-1])
-        return on_grid(self.start, self.end, step)
+        # Finer than samples come, a longer chart would only say everything twice.
+        finest = SCRAPE_SECONDS if self.seconds > FINE_SECONDS else 0
+        fitting = (step for step in STEPS if step >= finest and self.seconds / step <= points)
+        return on_grid(self.start, self.end, next(fitting, STEPS[-1]))
 
 
 def on_grid(start: datetime, end: datetime, step_seconds: int) -> Span:
