@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,8 +18,11 @@ Value = TypeVar("Value")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What clients send for "from the beginning" and "to the end": minTimeFormatted and maxTimeFormatted upstream.
 _UNBOUNDED = ("-292273086-05-16T16:47:06Z", "292277025-08-18T07:12:54.999999999Z")
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
-_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+#: A duration is int64 nanoseconds upstream.
+MAX_SECONDS = 2**63 / 1e9
 
 
 class BadData(ValueError):
@@ -114,15 +116,18 @@ def parse_time(text: str) -> datetime:
 
 def parse_duration(text: str) -> float:
     """Return the seconds that a number or 1h30m names; raises ValueError."""
-    if _FLOAT.fullmatch(text):
-        seconds = float(text)
-        if not math.isfinite(seconds) or abs(seconds) >= 2**63 / 1e9:
-            raise ValueError(f'cannot parse "{text[:100]}" to a valid duration. It overflows int64')
-        return seconds
-    milliseconds = duration_ms(text)
-    if milliseconds is None:
-        raise ValueError(f'cannot parse "{text[:100]}" to a valid duration')
-    return milliseconds / 1000
+    problem = f'cannot parse "{text[:100]}" to a valid duration'
+    is_number = _FLOAT.fullmatch(text) is not None
+    try:
+        milliseconds = float(text) * 1000 if is_number else duration_ms(text)
+        seconds = None if milliseconds is None else milliseconds / 1000
+    except (ValueError, OverflowError) as error:  # too many digits for Python's int or float
+        raise ValueError(problem) from error
+    if seconds is None:
+        raise ValueError(problem)
+    if abs(seconds) >= MAX_SECONDS:
+        raise ValueError(f"{problem}. It overflows int64")
+    return seconds
 
 
 def _selector(text: str) -> tuple[Matcher, ...]:

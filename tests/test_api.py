@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -321,3 +322,46 @@ def test_labels_that_json_must_escape_come_back_as_they_were(services):
     store.append([Scrape("t", {}, AT_MS, ['odd{a="\\"\\\\\\n☃"}'], np.ones(1))], now_ms=AT_MS)
     body = Client().get("/api/v1/query", {"query": "odd", "time": SECONDS}).content
     assert json.loads(body)["data"]["result"][0]["metric"]["a"] == '"\\\n☃'
+
+
+HOSTILE = [
+    "\x00", "\ud800", "١٢", "9" * 5000, "-" + "9" * 400, "1e14", "-1e14", "nan", "inf", "0000-00-00T00:00:00Z",
+    "9999-12-31T23:59:59-14:00", "9" * 30 + "s", "{" * 2000, '{a="' + "x" * 100_000 + '"}', '{a="\\x00"}',
+    '{"\\ud800"="a"}', "\r\n", "ä" * 300, "[]", "%s",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "others"),
+    [
+        ("query", "query", {}), ("query", "time", {"query": "1"}), ("query", "timeout", {"query": "1"}),
+        ("query", "limit", {"query": "1"}),
+        ("query_range", "start", {"query": "1", "end": 10, "step": 1}),
+        ("query_range", "end", {"query": "1", "start": 1, "step": 1}),
+        ("query_range", "step", {"query": "1", "start": 1, "end": 10}),
+        ("series", "match[]", {}), ("series", "start", {"match[]": "up"}), ("labels", "end", {}),
+        ("metadata", "metric", {}), ("targets", "scrapePool", {}),
+        ("rules", "rule_name[]", {}), ("rules", "match[]", {}),
+    ],
+)  # fmt: skip
+def test_hostile_parameters_get_an_answer_or_a_reason(counters, path, name, others):
+    client = Client(raise_request_exception=False)
+    for text in HOSTILE:
+        response = client.get(f"/api/v1/{path}?{urlencode({**others, name: text}, errors='surrogatepass')}")
+        assert (text, response.status_code in (200, 400, 422)) == (text, True)
+        assert response.json()["status"] in ("success", "error")
+
+
+@pytest.mark.parametrize("text", ["1" * 400 + "s", "1" * 400, "1s1h", "1e400", "5m!"])
+def test_a_duration_beyond_all_time_is_bad_data(services, text):
+    status, kind, reason = error("query", query="1", timeout=text)
+    assert (status, kind) == (400, "bad_data")
+    assert "to a valid duration" in reason
+
+
+@pytest.mark.parametrize(
+    "name", ["%00", "%ED%A0%80", "U__", "U__d800_", "U___d800_", "U___ffffff_", "a%20b", "x" * 5000], ids=range(8)
+)
+def test_hostile_label_names_get_an_answer_or_a_reason(counters, name):
+    response = Client(raise_request_exception=False).get(f"/api/v1/label/{name}/values")
+    assert response.status_code in (200, 400), response.content
