@@ -140,6 +140,9 @@ def _unit_of_binary(node: nodes.Binary) -> Unit:
             is_share = Quantity.RATIO in (left.quantity, right.quantity)
             return Unit(Quantity.PERCENT) if is_share and 100 in (left_number, right_number) else PLAIN
         case "/":
+            part = _hundredth(node.lhs)
+            if part is not None and _unit_of_quotient(_unit(part), right, right_number).quantity is Quantity.RATIO:
+                return Unit(Quantity.PERCENT)  # 100 * a / b, as people write a share
             return _unit_of_quotient(left, right, right_number)
         case "%":
             return left
@@ -160,6 +163,16 @@ def _unit_of_quotient(left: Unit, right: Unit, right_number: float | None) -> Un
         if right.quantity is Quantity.COUNT:
             return Unit(left.quantity)
     return PLAIN
+
+
+def _hundredth(node: nodes.Node) -> nodes.Node | None:
+    """The other factor when the node is a product with 100."""
+    inner = nodes.strip_parens(node)
+    if not isinstance(inner, nodes.Binary) or inner.op != "*":
+        return None
+    if _constant(inner.lhs) == 100:
+        return inner.rhs
+    return inner.lhs if _constant(inner.rhs) == 100 else None
 
 
 def _constant(node: nodes.Node) -> float | None:
