@@ -73,6 +73,14 @@ class _Memory:
 
     def __init__(self) -> None:
         self.lines: dict[bytes, tuple[bytes, str]] = {}
+        # Lines that give a metric its type: these are judged by their end, which `lines` leaves out.
+        self.types: set[bytes] = set()
+
+    def keep_types(self, lines: list[bytes]) -> None:
+        """Remember sound lines with types."""
+        if len(self.types) >= MAX_REMEMBERED:
+            self.types = set()
+        self.types.update(lines)
 
     def keep(self, head: bytes, key: str) -> None:
         """Remember a line; comments and rejected series have marks for a key."""
@@ -164,6 +172,7 @@ class _LineByLine:
         self.can_repeat = True  # whether the same heads again mean the same series
 
     def read(self, lines: list[bytes]) -> Exposition:
+        self._check_types(lines)
         known = _memory.lines
         parts = [line.rpartition(b" ") for line in lines]
         found = [known.get(part[0]) for part in parts]
@@ -171,9 +180,10 @@ class _LineByLine:
             return exposition
         heads: list[bytes] = []
         is_sample: list[bool] = []
+        looked_up: list[tuple[int, bytes]] = []
         number, text = 0, b""
         try:
-            for number, (part, remembered) in enumerate(zip(parts, found, strict=True), 1):  # noqa: B007  (see except)
+            for number, (part, remembered) in enumerate(zip(parts, found, strict=True), 1):
                 head, _, text = part
                 if remembered is None:
                     key = self._strictly(part)
@@ -182,11 +192,12 @@ class _LineByLine:
                     if key is not _COMMENT:
                         self.keys.append(key)
                         self.values.append(float(text))
+                        looked_up.append((number, text))
                 heads.append(head)
                 is_sample.append(key is not _COMMENT and key is not _REJECTED)
         except ValueError as error:
             raise Malformed(number, _reason(error, text)) from error
-        self._check_numbers(parts, is_sample)
+        _check_numbers(looked_up)
         return self._finish(lines, heads, is_sample, np.array(self.values, np.float64))
 
     def _all_known(
@@ -200,6 +211,15 @@ class _LineByLine:
         self.keys = [key for _, key in compress(found, is_sample)]
         return self._finish(lines, [head for head, _ in found], is_sample, values)
 
+    def _check_types(self, lines: list[bytes]) -> None:
+        new = [line for line in lines if line[:7] == b"# TYPE " and line not in _memory.types]
+        for line in new:
+            try:
+                check_comment(line)
+            except ValueError as error:
+                raise Malformed(lines.index(line) + 1, str(error)) from error
+        _memory.keep_types(new)
+
     def _strictly(self, part: tuple[bytes, bytes, bytes]) -> str:
         """Read a line nobody has seen; return its series, or a mark when it gives no sample at the scrape's time."""
         head, space, text = part
@@ -209,8 +229,7 @@ class _LineByLine:
                 raise ValueError("an empty line, which OpenMetrics does not allow")
             return _COMMENT
         if line.startswith(b"#"):
-            check_comment(line, self.is_openmetrics)
-            if head != b"#":
+            if head and head != b"#":
                 _memory.keep(head, _COMMENT)
             return _COMMENT
         try:
@@ -231,15 +250,6 @@ class _LineByLine:
         else:
             self.can_repeat = False
         return found.key
-
-    def _check_numbers(self, parts: list[tuple[bytes, bytes, bytes]], is_sample: list[bool]) -> None:
-        """Refuse what only Python takes for a number."""
-        joined = b" ".join([part[2] for part in compress(parts, is_sample)])
-        if b"_" not in joined and b"\r" not in joined:
-            return
-        for number, (part, counts) in enumerate(zip(parts, is_sample, strict=True), 1):
-            if counts and (b"_" in part[2] or b"\r" in part[2]):
-                raise Malformed(number, _reason(ValueError(), part[2]))
 
     def _finish(
         self, lines: list[bytes], heads: list[bytes], is_sample: list[bool], numbers: NDArray[np.float64]
@@ -270,6 +280,13 @@ class _LineByLine:
         for place, key in enumerate(self.keys):
             first.setdefault(key, place)
         return tuple(first), values[list(first.values())]
+
+
+def _check_numbers(texts: list[tuple[int, bytes]]) -> None:
+    """Refuse what only Python takes for a number, with its line."""
+    for number, text in texts:
+        if b"_" in text or b"\r" in text:
+            raise Malformed(number, _reason(ValueError(), text))
 
 
 def _reason(error: ValueError, text: bytes) -> str:

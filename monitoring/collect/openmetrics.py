@@ -76,7 +76,7 @@ def read_line(line: bytes, is_openmetrics: bool) -> Line:
         if not is_openmetrics:
             raise ValueError(f"exemplars are part of OpenMetrics only: {_shown(text)}")
         _check_exemplar(exemplar)
-    words = sample.split()
+    words = _words(sample)
     if not words or len(words) > 2:
         raise ValueError(f"expected a value and at most a timestamp after {_shown(found[0])}, got {_shown(rest)}")
     value = read_value(words[0])
@@ -91,7 +91,7 @@ def read_value(word: str) -> float:
     return float(word)
 
 
-def check_comment(line: bytes, is_openmetrics: bool) -> None:
+def check_comment(line: bytes) -> None:
     """Raise ValueError for a TYPE that is none; other comments may say what they like."""
     words = line.split(None, 3)
     if len(words) < 3 or words[0] != b"#" or words[1] != b"TYPE":
@@ -150,7 +150,7 @@ def _check_exemplar(text: str) -> None:
     if found is None:
         raise ValueError(f"expected an exemplar's labels, got {_shown(text)}")
     _pairs(found[1], text)
-    words = text[found.end() :].split()
+    words = _words(text[found.end() :])
     if not words or len(words) > 2:
         raise ValueError(f"expected an exemplar's value, got {_shown(text[found.end() :])}")
     for word in words:
@@ -167,6 +167,11 @@ def _time(word: str, is_openmetrics: bool) -> int:
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", word):
         raise ValueError(f"expected a timestamp in milliseconds, got {_shown(word)}")
     return int(word)
+
+
+def _words(text: str) -> list[str]:
+    """Return what stands between blanks; other white space is none here."""
+    return [word for word in text.replace("\t", " ").split(" ") if word]
 
 
 def _unescaped(text: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from django.db import connection
 
 from monitoring import store, targets
-from monitoring.collect.exposition import Parser
+from monitoring.collect.exposition import Exposition, Parser
 from monitoring.models import Target
 from monitoring.promql import Matcher
 from monitoring.scraper import ScrapeLoop
@@ -41,7 +41,10 @@ class Scraped:
 
     def says(self, text: str) -> store.Receipt:
         """A scrape that succeeds."""
-        found = self.parser.read(text.encode(), False)
+        return self.record_exposition(self.parser.read(text.encode(), False))
+
+    def record_exposition(self, found: Exposition) -> store.Receipt:
+        """A scrape that was read elsewhere."""
         return self._record(Outcome(self.writer.spec, self.at_ms, 0.5, found))
 
     def fails(self, error: str = "no answer") -> store.Receipt:

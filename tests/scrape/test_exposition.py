@@ -255,3 +255,21 @@ def test_series_stay_the_same_object_when_only_comments_or_repeats_come_and_go()
     parser = Parser(100)
     first = read("a 1\nb 2\n", parser)
     assert read("# a comment\na 1\nb 2\na 3\n", parser).keys is first.keys
+
+
+def test_a_comment_without_a_space_does_not_make_lines_without_one_pass():
+    parser = Parser(100)
+    read("#comment\na 1\n", parser)
+    with pytest.raises(Malformed, match="line 2"):
+        read("a 1\nb\n", parser)
+
+
+def test_a_type_that_is_none_fails_also_where_the_metric_is_known():
+    parser = Parser(100)
+    read("# TYPE a counter\na 1\n", parser)
+    with pytest.raises(Malformed, match="line 1: expected a metric type"):
+        read("# TYPE a bogus\na 1\n", parser)
+
+
+def test_a_line_read_strictly_may_hold_whatever_its_labels_allow():
+    assert pairs(read('a 1\nb_c{x="1_0"}\t-Inf\n')) == {"a": 1, 'b_c{x="1_0"}': -np.inf}

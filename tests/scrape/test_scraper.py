@@ -12,12 +12,14 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from django.db import connection
 
 from monitoring import store, targets
+from monitoring.bootstep import TargetScraper
 from monitoring.models import ScrapeClaim, Scraper, Target, TargetStatus
 from monitoring.promql import Matcher
 from monitoring.scraper import ScrapeLoop
@@ -170,6 +172,35 @@ def test_a_late_start_skips_to_the_next_planned_time():
     assert (loop.tally.missed, loop._due[0][0]) == (6, at_ms + 6_000)
     assert not loop._held[row.pk].is_running
     loop._leave()
+
+
+# --- in a worker
+
+
+def worker(*queues: str) -> SimpleNamespace:
+    """What a bootstep sees of a Celery worker."""
+    consumed = SimpleNamespace(consume_from=dict.fromkeys(queues))
+    return SimpleNamespace(hostname="worker@here", app=SimpleNamespace(amqp=SimpleNamespace(queues=consumed)))
+
+
+def test_a_worker_that_takes_in_samples_scrapes_until_it_stops():
+    central = worker("portal", "ingest")
+    step = TargetScraper(central)
+    step.start(central)
+    wait_until(lambda: Scraper.objects.filter(name__startswith="worker@here:").exists())
+    step.stop(central)
+    assert not Scraper.objects.exists()
+
+
+def test_the_worker_of_a_mere_host_does_not_scrape():
+    step = TargetScraper(worker("nobody"))
+    step.start(worker("nobody"))
+    assert step._thread is None
+
+
+def test_scraping_in_workers_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv("ALPHAQ_SCRAPE", "0")
+    assert not TargetScraper(worker("ingest")).enabled
 
 
 # --- processes
