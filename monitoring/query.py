@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 
 from . import promql, store
 from .promql import DEFAULT_LIMITS, Block, Labels, Limits, Matcher, ParseError, Result, Select
@@ -25,6 +25,7 @@ DEFAULT_SUGGESTIONS = 3
 class Backend(Protocol):
     """What can hold samples: the store, or a Prometheus-compatible server behind the same calls."""
 
+    # Each call is described where the store implements it.
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Block]:
         """Return the samples of all matching series (promql.Select)."""
 
@@ -71,7 +72,7 @@ def instant(
     expr: str | promql.Query, at: datetime, *, select: Select | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> Result:
     """Return the answer to an expression at one time; raises QueryError (ParseError, EvaluationError, LimitError)."""
-    with _time_limit(limits):
+    with _time_limit(limits) if select is None else nullcontext():
         return promql.instant(expr, to_ms(at), select or _backend().select, limits)
 
 
@@ -85,14 +86,28 @@ def range_(
     limits: Limits = DEFAULT_LIMITS,
 ) -> Result:
     """Return the answer to an expression at each step from start to end; raises QueryError."""
-    with _time_limit(limits):
+    with _time_limit(limits) if select is None else nullcontext():
         step_ms = round(step_seconds * 1000)
         return promql.range_(expr, to_ms(start), to_ms(end), step_ms, select or _backend().select, limits)
 
 
-def for_slot(at: datetime) -> Select:
-    """Return a Select for all rules of one slot: each distinct selector is read once, recent samples from memory."""
-    return shared_select(to_ms(at)) if _backend() is store else _backend().select
+def for_slot(at: datetime, limits: Limits = DEFAULT_LIMITS) -> Select:
+    """Return a Select for all rules of one slot: each distinct selector is read once, recent samples from memory.
+
+    What must be read from tables is read in a savepoint with a time limit: a rule that asks for too much fails alone.
+    """
+    if _backend() is not store:
+        return _backend().select
+    reader = shared_select(to_ms(at))
+
+    def select(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Sequence[Block]:
+        found = reader.from_memory(matchers, start_ms, end_ms)
+        if found is not None:
+            return found
+        with _savepoint_limit(limits):
+            return reader(matchers, start_ms, end_ms)
+
+    return select
 
 
 def check(expr: str) -> Check:
@@ -148,17 +163,34 @@ def _time_limit(limits: Limits) -> Iterator[None]:
         # Inside a transaction its rollback undoes the setting, and nothing else may be sent before it.
         if not connection.in_atomic_block and connection.connection is not None and connection.is_usable():
             _set_statement_timeout(0)
-        if getattr(error.__cause__, "pgcode", "") != "57014":  # query_canceled
-            raise
-        remedy = "ask for less, or raise timeout_seconds"
-        raise promql.LimitError(
-            "timeout_seconds", limits.timeout_seconds, None, "reading took too long", remedy
-        ) from error
+        raise _as_limit(error, limits) from error
     except BaseException:
         _set_statement_timeout(0)
         raise
     else:
         _set_statement_timeout(0)
+
+
+@contextmanager
+def _savepoint_limit(limits: Limits) -> Iterator[None]:
+    """Bound the statements of one read inside whatever transaction there is; raises LimitError."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                "select set_config('statement_timeout', %s, true)", [str(round(limits.timeout_seconds * 1000))]
+            )
+            yield
+            cursor.execute("select set_config('statement_timeout', '0', true)")
+    except DatabaseError as error:
+        raise _as_limit(error, limits) from error
+
+
+def _as_limit(error: DatabaseError, limits: Limits) -> Exception:
+    """The error as a LimitError when the time limit of the database caused it, else itself."""
+    if getattr(error.__cause__, "pgcode", "") != "57014":  # query_canceled
+        return error
+    remedy = "ask for less, or raise timeout_seconds"
+    return promql.LimitError("timeout_seconds", limits.timeout_seconds, None, "reading took too long", remedy)
 
 
 def _set_statement_timeout(seconds: float) -> None:

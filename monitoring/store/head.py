@@ -26,6 +26,9 @@ from .tiers import Place, place_of
 
 #: Lookback and the usual rate window are five minutes; the rest is for rules that are evaluated late.
 HEAD_MS = 420_000
+#: What has been learnt is kept for rules that look back up to an hour, as far as it fits into the budget.
+KEEP_MS = 3_900_000
+BUDGET_BYTES = 96 * 2**20
 ROW = wire.Fields("iqi", 1)
 BLOCK = wire.Fields("iiqi", 2)
 MAX_PLACES = 20_000
@@ -64,6 +67,11 @@ class _Segment:
             new[at + 1 : count] = old[place : self.end]
         ts[at], values[at] = at_ms, row
         self.ts, self.values, self.start, self.end = ts, values, 0, count
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the live rows."""
+        return (self.end - self.start) * (self.values.shape[1] + 1) * 8
 
     def forget_before(self, low_ms: int) -> None:
         """Leave out rows before a time."""
@@ -108,10 +116,19 @@ class Head:
                 self._reset(bounds.generation)
                 return False
             self.cursor = bounds.cursor
+            keep_ms = at_ms - self._span_ms(reach_ms)
             # One evaluation far in the future must not empty the head for all the others.
-            self.low_ms = low_ms if reach_ms <= low_ms <= self.newest_ms else reach_ms
+            self.low_ms = keep_ms if reach_ms <= keep_ms <= self.newest_ms else reach_ms
             self._forget()
             return True
+
+    def _span_ms(self, reach_ms: int) -> int:
+        """How far back to keep: an hour and a little, less when that would hold more than the budget."""
+        held = sum(each.held_bytes for segments in self.sources.values() for each in segments)
+        if held <= BUDGET_BYTES:
+            return KEEP_MS
+        fits_ms = int((self.newest_ms - reach_ms) * BUDGET_BYTES / held)
+        return max(HEAD_MS, min(KEEP_MS, fits_ms))
 
     def _learn_rows(self, index: Index, low_ms: int, cursor: str) -> None:
         data = wire.copy_out(
@@ -229,26 +246,39 @@ class SlotReader:
 
     def __call__(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Block]:
         """Return the blocks of a selector; may hold more time than asked (promql.Select)."""
+        found = self.from_memory(matchers, start_ms, end_ms)
+        if found is not None:
+            return found
+        asked = tuple(matchers)
+        if self._index is None:
+            self._index, self._bounds = current()
+            self._has_head = HEAD.refresh(self._index, self._bounds, self.at_ms)
+            return self(asked, start_ms, end_ms)
+        known = self._read.get(asked)
+        if known:
+            start_ms, end_ms = min(start_ms, known[0]), max(end_ms, known[1])
+        return self._keep(asked, start_ms, end_ms, select(asked, start_ms, end_ms))
+
+    def from_memory(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Block] | None:
+        """Return the blocks of a selector when no statement is needed for them, else None."""
         asked = tuple(matchers)
         known = self._read.get(asked)
         if known and known[0] <= start_ms and end_ms <= known[1]:
             return known[2]
         if known:
             start_ms, end_ms = min(start_ms, known[0]), max(end_ms, known[1])
-        blocks = self._select(asked, start_ms, end_ms)
+        if self._index is None or not self._has_head or start_ms < (HEAD.low_ms or 0):
+            return None
+        if self._bounds.generation != HEAD.generation:
+            return None
+        blocks = HEAD.select(self._index, self._index.select(asked), start_ms, end_ms)
+        return self._keep(asked, start_ms, end_ms, blocks)
+
+    def _keep(self, asked: tuple[Matcher, ...], start_ms: int, end_ms: int, blocks: list[Block]) -> list[Block]:
         self._read[asked] = start_ms, end_ms, blocks
         return blocks
-
-    def _select(self, matchers: tuple[Matcher, ...], start_ms: int, end_ms: int) -> list[Block]:
-        if self._index is None:
-            self._index, self._bounds = current()
-            self._has_head = HEAD.refresh(self._index, self._bounds, self.at_ms)
-        if self._has_head and start_ms >= (HEAD.low_ms or 0) and self._bounds.generation == HEAD.generation:
-            return HEAD.select(self._index, self._index.select(matchers), start_ms, end_ms)
-        return select(matchers, start_ms, end_ms)
 
 
 def shared_select(at_ms: int) -> SlotReader:
     """Return the Select that all rules of one slot share."""
     return SlotReader(at_ms)
-

@@ -92,14 +92,30 @@ class TestHead:
         assert ask(NOW + 24 * HOUR) == {}
         assert len(served(NOW + MINUTE)["a"]) == 1
 
+    def test_the_head_keeps_an_hour_for_rules_that_look_back_as_far(self):
+        for step in range(65):
+            put(scrape(at_ms=NOW + step * MINUTE, a=float(step)))
+            ask(NOW + step * MINUTE)
+        at_ms = NOW + 64 * MINUTE
+        reader = store.shared_select(at_ms)
+        reader(named("nothing"), at_ms, at_ms)
+        found = reader.from_memory(named("a"), at_ms - 60 * MINUTE, at_ms)
+        assert samples(found) == samples(store.select(named("a"), at_ms - 60 * MINUTE, at_ms))
+
     def test_the_head_forgets_what_is_old(self):
         for step in range(100):
-            put(scrape(at_ms=NOW + step * 15_000, a=float(step)))
-            if step % 10 == 0:
-                ask(NOW + step * 15_000)
-        ask(NOW + 99 * 15_000)
+            put(scrape(at_ms=NOW + step * MINUTE, a=float(step)))
+            ask(NOW + step * MINUTE)
         [segment] = next(iter(head.HEAD.sources.values()))
-        assert segment.end - segment.start <= head.HEAD_MS // 15_000 + 1
+        assert segment.end - segment.start == head.KEEP_MS // MINUTE + 1
+
+    def test_the_head_keeps_less_than_an_hour_when_that_is_too_much_memory(self, monkeypatch):
+        monkeypatch.setattr(head, "BUDGET_BYTES", 16 * 20)
+        for step in range(60):
+            put(scrape(at_ms=NOW + step * MINUTE, a=float(step)))
+            ask(NOW + step * MINUTE)
+        [segment] = next(iter(head.HEAD.sources.values()))
+        assert 8 <= segment.end - segment.start <= 22
 
     def test_sources_of_the_same_times_come_as_one_block(self):
         for step in range(5):
