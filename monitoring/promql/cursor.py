@@ -92,6 +92,8 @@ class Cursor:
         length = duration_ms(token.text)
         if length is None:
             self.fail(f'bad number or duration syntax: "{token.text[:40]}"', token.pos)
+        if length >= 1 << 63:  # milliseconds are 64 bits wide, as in Prometheus
+            self.fail(f'duration out of range: "{token.text[:40]}"', token.pos)
         return length / 1000
 
 

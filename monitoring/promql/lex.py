@@ -79,7 +79,8 @@ def duration_ms(text: str) -> int | None:
     """Return the milliseconds of ``1h30m``; None when the units are out of order, repeated or unknown."""
     if not text or not _ORDER.match(text):
         return None
-    return sum(int(count) * _UNITS_MS[unit] for count, unit in _PART.findall(text))
+    # Python refuses to read numbers of thousands of digits; any of these is out of range.
+    return sum((int(count) if len(count) < 40 else 1 << 63) * _UNITS_MS[unit] for count, unit in _PART.findall(text))
 
 
 def number(text: str) -> float | None:

@@ -17,6 +17,11 @@ from tests.promqltest_engine import MemoryStore
 
 LIMITS = Limits(max_samples=2_000_000, max_result_points=2_000_000, timeout_seconds=1)
 FIXED = (
+    "1" * 400 + "s",
+    "x[" + "9" * 5000 + "d]",
+    "x offset " + "9" * 300 + "y",
+    "9" * 5000,
+    "0x" + "f" * 5000,
     "(" * 10_000,
     "(" * 10_000 + "x" + ")" * 10_000,
     "x" * 1_000_000,
