@@ -131,7 +131,7 @@ class DashboardPage(PortalPageMixin, TemplateView):
             found.append(
                 PanelView(
                     spec=panel,
-                    title=fill(panel.title, values),
+                    title=fill(panel.title, values, is_title=True),
                     url=f"{url}?{query}",
                     options=json.dumps(panel_options(panel)),
                     doors=doors(self.request, panel, values, query),

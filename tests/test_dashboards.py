@@ -208,7 +208,7 @@ def test_series_of_one_name_get_the_labels_that_tell_them_apart() -> None:
     for host in ("ana", "bob"):
         measured(host, end, cpu_usage_percent=40.0)
     found = answers.show(a_panel("cpu_usage_percent", legend="CPU"), a_span(end), Values())
-    assert [one["name"] for one in found["series"]] == ["CPU ana ana", "CPU bob bob"]
+    assert [one["name"] for one in found["series"]] == ["CPU ana", "CPU bob"]
 
 
 @pytest.mark.django_db
@@ -236,6 +236,23 @@ def test_a_gauge_says_the_last_value_and_what_it_means() -> None:
     steps = (Step(None, "ok"), Step(85, "warning"), Step(95, "critical"))
     found = answers.show(a_panel("cpu_usage_percent", kind="gauge", thresholds=steps), a_span(end), Values())
     assert [(one["value"], one["severity"]) for one in found["numbers"]] == [(91.0, "warning")]
+
+
+@pytest.mark.django_db
+def test_what_ended_is_no_longer_a_number_and_is_counted() -> None:
+    end = grid(timezone.now())
+    measured("ana", end - timedelta(minutes=20), cpu_usage_percent=40.0)
+    measured("bob", end, cpu_usage_percent=50.0)
+    span = a_span(end, minutes=30)
+    found = answers.show(a_panel("cpu_usage_percent", kind="stat", legend="{{host}}"), span, Values())
+    assert ([one["name"] for one in found["numbers"]], found["ended"]) == (["bob"], 1)
+    found = answers.show(a_panel("cpu_usage_percent", kind="stat", calculation="max"), span, Values())
+    assert ([one["value"] for one in found["numbers"]], found["ended"]) == ([40.0, 50.0], 0)
+
+
+def test_a_title_names_what_was_chosen() -> None:
+    assert fill("CPU of $host", values({"host": ("a.b", "c")}, MULTI), is_title=True) == "CPU of a.b + c"
+    assert fill("CPU of $host", values({"host": (ALL,)}, MULTI), is_title=True) == "CPU of All"
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_a_panel_that_cannot_be_is_skipped_with_the_reason(fields: dict[str, Any
         ({"repeat": "host"}, "not repeated"),
         ({"alert": {"name": "x"}}, "make a rule"),
         ({"timeShift": "1d"}, "shift"),
-        ({"fieldConfig": defaults(unit="lengthft")}, "'lengthft' is not known"),
+        ({"fieldConfig": defaults(unit="lengthft")}, "'lengthft' is written as it stands"),
         ({"targets": [{"expr": "up"}, {"expr": "down", "hide": True}]}, "query B is hidden"),
         ({"targets": [{"expr": "rate(up[5m]"}]}, "query A cannot be asked here: line 1, column"),
     ],
@@ -194,6 +194,7 @@ def test_what_is_lost_is_said(fields: dict[str, Any], reason: str) -> None:
     [
         ({"fieldConfig": defaults(unit="percentunit")}, "ratio"),
         ({"fieldConfig": defaults(unit="suffix:tokens/s")}, "tokens/s"),
+        ({"fieldConfig": defaults(unit="tokens / s")}, "tokens / s"),
         ({"yaxes": [{"format": "bytes"}, {"format": "short"}]}, "bytes"),
         ({"format": "s"}, "seconds"),
         ({"targets": [{"expr": 'cpu_usage_percent{host="a"}'}]}, "percent"),
@@ -304,6 +305,13 @@ def test_a_built_in_dashboard_survives_the_way_out_and_back(key: str) -> None:
     done = grafana_in.read(json.dumps(grafana_out.write(spec)))
     assert {one.outcome for one in done.findings} == {Outcome.CONVERTED}
     assert done.spec == spec
+
+
+def test_panels_are_put_where_the_page_puts_them() -> None:
+    tall = PanelSpec(1, "tall", "timeseries", (QuerySpec("up"),), width=10, height=6)
+    small = [PanelSpec(number, "", "stat", (QuerySpec("up"),), width=7, height=3) for number in range(2, 7)]
+    places = [one["gridPos"] for one in grafana_out.write(DashboardSpec("T", (tall, *small)))["panels"]]
+    assert [(one["x"], one["y"]) for one in places] == [(0, 0), (10, 0), (17, 0), (10, 3), (17, 3), (0, 6)]
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)

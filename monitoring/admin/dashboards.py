@@ -50,12 +50,26 @@ class PromqlWidget(UnfoldAdminTextareaWidget):
 
 
 class PanelInline(TabularInline):
-    """The panels of a dashboard, a line each; the pencil leads to the queries."""
+    """The panels of a dashboard, a line each; the last column leads to their queries."""
 
     model = Panel
-    fields = ["position", "title", "kind", "unit", "width", "height", "section"]
+    fields = ["position", "title", "kind", "unit", "width", "height", "section", "asks"]
+    readonly_fields = ["asks"]
     ordering = ["position", "number"]
-    show_change_link = True
+    hide_title = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Panel]:
+        """Return the panels with the number of their queries."""
+        return super().get_queryset(request).annotate(query_count=Count("queries"))
+
+    @display(description="Queries")
+    def asks(self, panel: Panel) -> SafeString | str:
+        """How many queries it has, leading to them."""
+        if not panel.pk:
+            return "save first"
+        count = getattr(panel, "query_count", 0)
+        words = f"{count} {'query' if count == 1 else 'queries'}" if count else "add a query"
+        return format_html('<a class="aq-link" href="{}">{}</a>', admin_url(panel), words)
 
 
 class DashboardForm(forms.ModelForm):
@@ -68,6 +82,7 @@ class DashboardForm(forms.ModelForm):
             "shows_alerts", "alert_matchers",
         ]  # fmt: skip
         widgets = {
+            "description": UnfoldAdminTextareaWidget({"rows": 2}),
             "tags": JsonWidget({"rows": 1}),
             "variables": JsonWidget({"rows": 5}),
         }
@@ -120,6 +135,18 @@ class DashboardAdmin(HistoryAdmin):
         return ago(dashboard.viewed_at, timezone.now())
 
 
+class PanelForm(forms.ModelForm):
+    """A panel without its queries."""
+
+    class Meta:
+        model = Panel
+        fields = [
+            "dashboard", "title", "kind", "unit", "minimum", "maximum", "is_stacked", "calculation", "thresholds",
+            "width", "height", "position", "section", "description",
+        ]  # fmt: skip
+        widgets = {"description": UnfoldAdminTextareaWidget({"rows": 2}), "thresholds": JsonWidget({"rows": 2})}
+
+
 class QueryForm(forms.ModelForm):
     """One query of a panel."""
 
@@ -160,6 +187,7 @@ class QueryInline(StackedInline):
 class PanelAdmin(HistoryAdmin):
     """One panel; reached from its dashboard."""
 
+    form = PanelForm
     list_display = ["name", "dashboard", "kind", "unit"]
     list_filter = ["dashboard", ("kind", ChoicesDropdownFilter)]
     list_select_related = ["dashboard"]

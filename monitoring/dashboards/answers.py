@@ -23,6 +23,8 @@ from monitoring.promql import EMPTY, NAME, EvaluationError, Labels, ParseError, 
 # More lines than this are a ball of wool; the busiest are kept and the rest is counted.
 MAX_LINES = 30
 MAX_NUMBERS = 24
+#: The newest point may still be on its way.
+RECENT_STEPS = 3
 MAX_ROWS = 500
 _LEGEND = re.compile(r"\{\{\s*([a-zA-Z_][\w.]*)\s*\}\}")
 
@@ -48,8 +50,9 @@ def show(panel: PanelSpec, span: Span, values: Values) -> dict[str, Any]:
     """Return what the browser draws for a panel; the shape depends on its kind.
 
     Time series: {"x", "series": [{"name", "values", "labels"}], "note"?}. Stat and gauge: {"numbers": [{"name",
-    "value", "severity", "spark"}], "x", "note"?}. Table: {"columns", "rows", "note"?}. Raises QueryError with the
-    letter of the query that failed.
+    "value", "severity", "spark", "labels"}], "x", "steps", "ended": series without a value now, "note"?}. Table:
+    {"columns", "rows", "numbers": columns that are numbers, "note"?}. Raises QueryError with the letter of the query
+    that failed.
     """
     if panel.kind == "table":
         return table(ask_instant(panel, span, values))
@@ -80,7 +83,7 @@ def _ask(panel: PanelSpec, span: Span, values: Values, ask: Callable[[str], Resu
     for place, spec in enumerate(panel.queries):
         expr = fill(spec.expr, values, window)
         try:
-            found.append(Asked(QuerySpec(expr, fill(spec.legend, values, window)), ask(expr)))
+            found.append(Asked(QuerySpec(expr, fill(spec.legend, values, window, is_title=True)), ask(expr)))
         except QueryError as error:
             which = f"Query {letter(place)}: " if len(panel.queries) > 1 else ""
             raise _named(error, which) from error
@@ -154,6 +157,11 @@ def _instants(answer: Result) -> list[tuple[Labels, float | None]]:
 
 def _numbers(panel: PanelSpec, asked: Sequence[Asked]) -> dict[str, Any]:
     lines = [line for line in lines_of(asked) if np.isfinite(line.values).any()]
+    ended = 0
+    if panel.calculation == "last":
+        # A machine that fell silent an hour ago must not stay green: what has no value now has no last one.
+        living = [line for line in lines if np.isfinite(line.values[-RECENT_STEPS:]).any()]
+        lines, ended = living, len(lines) - len(living)
     shown = lines[:MAX_NUMBERS]
     numbers = []
     for line in shown:
@@ -164,7 +172,7 @@ def _numbers(panel: PanelSpec, asked: Sequence[Asked]) -> dict[str, Any]:
         })  # fmt: skip
     x = [int(at) // 1000 for at in asked[0].answer.ts] if asked else []
     steps = [asdict(step) for step in panel.thresholds]
-    found: dict[str, Any] = {"numbers": numbers, "x": x, "steps": steps}
+    found: dict[str, Any] = {"numbers": numbers, "x": x, "steps": steps, "ended": ended}
     return _with_note(found, asked, f"{len(shown)} of {len(lines)} series", shown, lines)
 
 
@@ -221,7 +229,7 @@ def _told_apart(lines: list[Line]) -> list[Line]:
         differing = [label for label in every if len({row.get(label) for row in rows}) > 1]
         for number, (place, row) in enumerate(zip(places, rows, strict=True), 1):
             # Two queries may answer with the same labels; then only a number is left to tell them apart.
-            more = " ".join(row[label] for label in differing if label in row) or str(number)
+            more = " ".join(dict.fromkeys(row[label] for label in differing if label in row)) or str(number)
             lines[place] = Line(f"{name} {more}", lines[place].labels, lines[place].values)
     return lines
 

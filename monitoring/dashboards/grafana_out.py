@@ -33,30 +33,43 @@ def write(spec: DashboardSpec) -> dict[str, Any]:
     }
 
 
+class _Grid:
+    """Grafana's grid while it is filled: each panel goes where the page's own grid (CSS auto-placement) puts it."""
+
+    def __init__(self) -> None:
+        self._bottoms = [0] * GRID_COLUMNS
+        self._x = self._y = 0
+
+    def place(self, width: int, height: int) -> dict[str, int]:
+        """Return the place of the next panel: the first that is free, never before the one placed last."""
+        while True:
+            for x in range(self._x, GRID_COLUMNS - width + 1):
+                if all(bottom <= self._y for bottom in self._bottoms[x : x + width]):
+                    self._bottoms[x : x + width] = [self._y + height] * width
+                    self._x = x + width
+                    return {"h": height, "w": width, "x": x, "y": self._y}
+            self._x, self._y = 0, self._y + 1
+
+
 def _panels(panels: tuple[PanelSpec, ...]) -> list[dict[str, Any]]:
     """Return the panels on Grafana's grid, with a row before each that begins another section."""
     found: list[dict[str, Any]] = []
-    x = y = tallest = 0
-    section = ""
+    grid, section = _Grid(), ""
     next_id = max((panel.number for panel in panels), default=0) + 1
     for panel in panels:
         if panel.section != section:
-            y, x, tallest, section = y + tallest, 0, 0, panel.section
-            found.append(_row(next_id, section, y))
-            next_id, y = next_id + 1, y + 1
-        if x + panel.width > GRID_COLUMNS:
-            y, x, tallest = y + tallest, 0, 0
-        found.append(_panel(panel, x, y))
-        x, tallest = x + panel.width, max(tallest, panel.height)
+            section = panel.section
+            found.append(_row(next_id, section, grid.place(GRID_COLUMNS, 1)))
+            next_id += 1
+        found.append(_panel(panel, grid.place(panel.width, panel.height)))
     return found
 
 
-def _row(id_: int, title: str, y: int) -> dict[str, Any]:
-    place = {"h": 1, "w": GRID_COLUMNS, "x": 0, "y": y}
+def _row(id_: int, title: str, place: dict[str, int]) -> dict[str, Any]:
     return {"id": id_, "type": "row", "title": title, "collapsed": False, "gridPos": place, "panels": []}
 
 
-def _panel(panel: PanelSpec, x: int, y: int) -> dict[str, Any]:
+def _panel(panel: PanelSpec, place: dict[str, int]) -> dict[str, Any]:
     custom: dict[str, Any] = {}
     if panel.kind == "timeseries":
         custom = {
@@ -79,7 +92,7 @@ def _panel(panel: PanelSpec, x: int, y: int) -> dict[str, Any]:
         "title": panel.title,
         "description": panel.description,
         "datasource": _SOURCE,
-        "gridPos": {"h": panel.height, "w": panel.width, "x": x, "y": y},
+        "gridPos": place,
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {"reduceOptions": {"calcs": calcs, "values": False}} if is_number else {},
         "targets": [_target(panel, place) for place in range(len(panel.queries))],

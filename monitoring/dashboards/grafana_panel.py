@@ -120,8 +120,9 @@ def _unit(raw: dict[str, Any], queries: Sequence[QuerySpec], reasons: list[str])
     for prefix in ("suffix:", "prefix:", "currency:"):
         if given.startswith(prefix):
             return given.removeprefix(prefix).strip() or "short"
-    unit, lost = words.UNITS.get(given, ("short", f"the unit {given!r} is not known; numbers show without it"))
-    if lost:
+    # Grafana writes an id that it does not know behind the number, and people use that: "req/s", "tokens / s".
+    unit, lost = words.UNITS.get(given, (given, f"the unit {given!r} is written as it stands"))
+    if lost and (given in words.UNITS or given.isalnum()):
         reasons.append(lost)
     return unit
 

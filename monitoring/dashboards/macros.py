@@ -39,10 +39,11 @@ class Values:
         return tuple((self.chosen or {}).get(name, ()))
 
 
-def fill(text: str, values: Values, window: Mapping[str, str] | None = None) -> str:
-    """Return a query or title with its variables filled in; a name nobody knows stays as it stands.
+def fill(text: str, values: Values, window: Mapping[str, str] | None = None, *, is_title: bool = False) -> str:
+    """Return a query with its variables filled in; a name nobody knows stays as it stands.
 
-    `window`: the texts of Grafana's own macros by name, from `windows`; None leaves those as they stand.
+    `window`: the texts of Grafana's own macros by name, from `windows`; None leaves those as they stand. In a title
+    several values are "a + b" and not a pattern.
     """
 
     def put(match: re.Match[str]) -> str:
@@ -55,6 +56,9 @@ def fill(text: str, values: Values, window: Mapping[str, str] | None = None) -> 
             return match[0]
         if variable.kind == "interval" and values.of(name) == ("auto",):
             return (window or {}).get("__interval", "$__interval")
+        if is_title:
+            chosen = values.of(name)
+            return "All" if chosen == (ALL,) else " + ".join(chosen)
         return _text(variable, values, match["format"] or "")
 
     return _PLACE.sub(put, text)

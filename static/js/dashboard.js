@@ -180,9 +180,8 @@
       this.plot = root.querySelector(".aq-chart-plot");
       this.isSeen = false;
       this.isStale = true;
-      const pixels = this.options.height * (ROW_PIXELS + GAP_PIXELS) - GAP_PIXELS;
-      root.style.setProperty("--panel-height", `${pixels}px`);
-      this.height = Math.max(90, pixels - 88);
+      this.pixels = this.options.height * (ROW_PIXELS + GAP_PIXELS) - GAP_PIXELS;
+      root.style.setProperty("--panel-rows", this.options.height);
     }
 
     seen(isSeen) {
@@ -207,14 +206,25 @@
       const thresholds = steps.filter((step) => step.value !== null && step.severity !== "ok")
         .map((step) => ({ value: step.value, severity: step.severity, label: window.alphaqUnits.format(step.value, unit) }));
       this.chart = window.alphaqChart(this.figure, {
-        url: this.root.dataset.url, unit, stacked, thresholds, sync: "dashboard", height: this.height,
+        url: this.root.dataset.url, unit, stacked, thresholds, sync: "dashboard", height: this.fitting(26),
         maximum: maximum === null ? undefined : maximum, empty: "No samples in this time.",
       });
       const show = this.chart.show.bind(this.chart);
       this.chart.show = (data) => {
         if (data && data.series) { this.data = data; data = { ...data, bands: bandsFor(data, this.board.marks) }; }
         show(data);
+        this.fit();
       };
+    }
+
+    // A panel has the height of its rows: what the heading and the legend leave is the chart's.
+    fitting(legend) { return Math.max(60, this.pixels - 60 - legend); }
+
+    fit() {
+      const height = this.fitting(this.figure.querySelector(".aq-chart-legend").offsetHeight);
+      if (!this.chart.drawn || Math.abs(height - this.chart.options.height) < 4) return;
+      this.chart.options.height = height;
+      this.chart.redraw();
     }
 
     marked() { if (this.chart && this.chart.data && this.data) this.chart.show(this.data); }
@@ -235,14 +245,19 @@
     }
 
     show(data) {
-      if (!(data.numbers || []).length && this.options.kind !== "table") { this.say("No samples in this time.", "empty"); return; }
+      const ended = data.ended ? `${data.ended} series ended within this time` : "";
+      if (!(data.numbers || []).length && this.options.kind !== "table") {
+        this.say(ended ? `No value now; ${ended}.` : "No samples in this time.", "empty");
+        return;
+      }
       if (this.options.kind === "table" && !data.rows.length) { this.say("No samples at the end of this time.", "empty"); return; }
       const body = this.plot.querySelector(".aq-panel-body") || make("div");
       if (!body.parentElement) this.plot.replaceChildren(body);
       this.figure.dataset.state = "ready";
       this.figure.removeAttribute("title");
       ({ stat, gauge, table })[this.options.kind](body, data, this.options);
-      this.figure.querySelector(".aq-chart-legend").replaceChildren(...(data.note ? [make("span", "aq-chart-more", data.note)] : []));
+      this.figure.querySelector(".aq-chart-legend")
+        .replaceChildren(...[data.note, ended].filter(Boolean).map((note) => make("span", "aq-chart-more", note)));
     }
 
     say(text, state) {

@@ -61,6 +61,7 @@
       const body = document.createElement("div");
       figure.querySelector(".aq-chart-plot").append(body);
       window.alphaqPanels[options.kind](body, data, options);
+      if (data.numbers && !data.numbers.length) body.textContent = "No value now.";
       if (data.note) figure.querySelector(".aq-chart-legend").textContent = data.note;
     }
   }
