@@ -14,7 +14,7 @@ import numpy as np
 
 from alerts.engine.units import Quantity, Unit
 from monitoring import query
-from monitoring.promql import DEFAULT_LIMITS, NAME, Labels, Limits, Query
+from monitoring.promql import NAME, Labels, Limits, Query
 
 # More lines than this are a ball of wool; those with the highest peaks are kept and the rest is counted.
 MAX_SERIES = 10
@@ -39,7 +39,7 @@ def columns(
     start: datetime,
     end: datetime,
     *,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
     keep: int = MAX_SERIES,
     of: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:

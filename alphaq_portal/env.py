@@ -88,6 +88,10 @@ class Env:
     web_workers: int
     worker_processes: int
     tick_seconds: float
+    query_max_steps: int
+    query_max_samples: int
+    query_max_series: int
+    query_timeout_seconds: float
 
 
 class _Reader:
@@ -228,6 +232,10 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "web_workers": int(reader.number("ALPHAQ_WEB_WORKERS", 2, 1, 64)),
         "worker_processes": int(reader.number("ALPHAQ_WORKER_PROCESSES", 2, 1, 64)),
         "tick_seconds": reader.number("ALPHAQ_TICK_SECONDS", 1, 0.1, 60),
+        "query_max_steps": int(reader.number("ALPHAQ_QUERY_MAX_STEPS", 11_000, 10, 1e6)),
+        "query_max_samples": int(reader.number("ALPHAQ_QUERY_MAX_SAMPLES", 50e6, 1000, 1e10)),
+        "query_max_series": int(reader.number("ALPHAQ_QUERY_MAX_SERIES", 200_000, 10, 1e8)),
+        "query_timeout_seconds": reader.number("ALPHAQ_QUERY_TIMEOUT", 60, 0.1, 3600),
     }
     if reader.problems:
         raise EnvError(reader.problems)

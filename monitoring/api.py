@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from .api_answer import dumps as to_json
 from .api_params import BadData, Params
 from .api_result import encode, is_longer_than
 from .models import Target, TargetStatus
-from .promql import DEFAULT_LIMITS, Labels, Limits, Matcher
+from .promql import Labels, Limits, Matcher
 from .promql.nodes import DOCUMENTED
 from .promql.printer import duration_text
 
@@ -75,8 +76,9 @@ def _range_of(params: Params) -> tuple[datetime, datetime, float]:
     if round(step_seconds * 1000) <= 0:
         problem = "zero or negative query resolution step widths are not accepted. Try a positive integer"
         raise BadData(f'invalid parameter "step": {problem}')
-    if (end - start).total_seconds() / step_seconds > DEFAULT_LIMITS.max_steps:
-        problem = f"exceeded maximum resolution of {DEFAULT_LIMITS.max_steps:,} points per timeseries"
+    most = query.default_limits().max_steps
+    if (end - start).total_seconds() / step_seconds > most:
+        problem = f"exceeded maximum resolution of {most:,} points per timeseries"
         raise BadData(f"{problem}. Try decreasing the query resolution (?step=XX)")
     return start, end, step_seconds
 
@@ -87,8 +89,9 @@ def _limits(params: Params) -> Limits:
         raise BadData('invalid parameter "lookback_delta": it cannot be changed here; it is 5m')
     seconds = params.seconds("timeout")
     if seconds is None:
-        return DEFAULT_LIMITS
-    return Limits(timeout_seconds=min(max(seconds, MIN_TIMEOUT_SECONDS), DEFAULT_LIMITS.timeout_seconds))
+        return query.default_limits()
+    usual = query.default_limits()
+    return replace(usual, timeout_seconds=min(max(seconds, MIN_TIMEOUT_SECONDS), usual.timeout_seconds))
 
 
 @endpoint(SAMPLES, "GET", "POST")

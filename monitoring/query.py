@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from . import promql, store
-from .promql import DEFAULT_LIMITS, Block, Labels, Limits, Matcher, ParseError, Result, Select
+from .promql import Block, Labels, Limits, Matcher, ParseError, Result, Select
 from .store import shared_select
 
 DEFAULT_SUGGESTIONS = 3
@@ -61,6 +62,17 @@ def _backend() -> Backend:
     return store
 
 
+def default_limits() -> Limits:
+    """Return what one question may ask for: ALPHAQ_QUERY_MAX_STEPS, _MAX_SAMPLES, _MAX_SERIES and _TIMEOUT."""
+    env = settings.ENV
+    return Limits(
+        max_steps=env.query_max_steps,
+        max_samples=env.query_max_samples,
+        max_series=env.query_max_series,
+        timeout_seconds=env.query_timeout_seconds,
+    )
+
+
 def to_ms(at: datetime) -> int:
     """Return an aware datetime as milliseconds since the epoch; raises ValueError for a naive one."""
     if at.tzinfo is None:
@@ -69,9 +81,10 @@ def to_ms(at: datetime) -> int:
 
 
 def instant(
-    expr: str | promql.Query, at: datetime, *, select: Select | None = None, limits: Limits = DEFAULT_LIMITS
+    expr: str | promql.Query, at: datetime, *, select: Select | None = None, limits: Limits | None = None
 ) -> Result:
     """Return the answer to an expression at one time; raises QueryError (ParseError, EvaluationError, LimitError)."""
+    limits = limits or default_limits()
     with _time_limit(limits) if select is None else nullcontext():
         return promql.instant(expr, to_ms(at), select or _backend().select, limits)
 
@@ -83,22 +96,23 @@ def range_(
     step_seconds: float,
     *,
     select: Select | None = None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
 ) -> Result:
     """Return the answer to an expression at each step from start to end; raises QueryError."""
+    limits = limits or default_limits()
     with _time_limit(limits) if select is None else nullcontext():
         step_ms = round(step_seconds * 1000)
         return promql.range_(expr, to_ms(start), to_ms(end), step_ms, select or _backend().select, limits)
 
 
-def for_slot(at: datetime, limits: Limits = DEFAULT_LIMITS) -> Select:
+def for_slot(at: datetime) -> Select:
     """Return a Select for all rules of one slot: each distinct selector is read once, recent samples from memory.
 
     What must be read from tables is read in a savepoint with a time limit: a rule that asks for too much fails alone.
     """
     if _backend() is not store:
         return _backend().select
-    reader = shared_select(to_ms(at))
+    reader, limits = shared_select(to_ms(at)), default_limits()
 
     def select(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Sequence[Block]:
         found = reader.from_memory(matchers, start_ms, end_ms)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from django.conf import settings
 from django.db import connection, transaction
 
 from monitoring import query, store
@@ -94,3 +96,9 @@ def _timeout():
     with connection.cursor() as cursor:
         cursor.execute("select current_setting('statement_timeout')")
         return cursor.fetchone()[0]
+
+
+def test_the_limits_of_a_query_come_from_the_settings(monkeypatch):
+    monkeypatch.setattr(settings, "ENV", replace(settings.ENV, query_max_steps=10))
+    with pytest.raises(LimitError, match="max_steps is 10"):
+        query.range_("1", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC), 60)
