@@ -75,18 +75,18 @@ RESOURCES = _dashboard(
 FLEET = _dashboard(
     "fleet-overview", "Fleet overview", "All machines at a glance: who is up, who is busy, what is failing.",
     [
-        _panel("Hosts up", ("sum(host_up)", "up"), ("count(host_up)", "known"), kind="stat", width=6, height=4),
+        _panel("Hosts up", ("sum(host_up)", "up"), ("count(host_up)", "known"), kind="stat", width=6, height=5),
         _panel(
             "Alerts firing", ('count(ALERTS{alertstate="firing"}) or vector(0)', "firing"), kind="stat", width=6,
-            height=4, thresholds=_limits(1, 5),
+            height=5, thresholds=_limits(1, 5),
         ),
         _panel(
-            "Busiest CPU", ("max(cpu_usage_percent)", "highest"), kind="gauge", unit="percent", width=6, height=4,
+            "Busiest CPU", ("max(cpu_usage_percent)", "highest"), kind="gauge", unit="percent", width=6, height=5,
             minimum=0, maximum=100, thresholds=BUSY,
         ),
         _panel(
             "Fullest memory", ("max(100 * memory_usage_bytes / memory_total_bytes)", "highest"), kind="gauge",
-            unit="percent", width=6, height=4, minimum=0, maximum=100, thresholds=BUSY,
+            unit="percent", width=6, height=5, minimum=0, maximum=100, thresholds=BUSY,
         ),
         _panel("CPU", ("cpu_usage_percent", "{{host}}"), unit="percent", minimum=0, maximum=100),
         _panel(
