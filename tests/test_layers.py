@@ -124,9 +124,7 @@ def test_pure_code_stays_pure(name: str):
     for target, line, _ in imports(name):
         top = target.split(".")[0]
         libraries = PURE_LIBRARIES | (INSTRUMENT_LIBRARIES if name.startswith("monitoring.instrument") else set())
-        allowed = top in libraries or (
-            top in STANDARD and target not in IMPURE_STANDARD and top not in IMPURE_STANDARD
-        )
+        allowed = top in libraries or (top in STANDARD and target not in IMPURE_STANDARD and top not in IMPURE_STANDARD)
         ours = target in MODULES and level(target) == 0
         if not (allowed or ours or (top in APPS and level(target) == 0)):
             wrong.append(f"line {line}: {target}")

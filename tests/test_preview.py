@@ -157,9 +157,7 @@ def test_a_row_says_how_many_of_its_series_stronger_rows_take() -> None:
 
 def test_a_row_that_all_others_outrank_says_so() -> None:
     measure(ana=42)
-    found = check(
-        "cpu_usage_percent", row(85, selector='{host="ana"}'), row(95, selector='{host=~"a.*"}', priority=5)
-    )
+    found = check("cpu_usage_percent", row(85, selector='{host="ana"}'), row(95, selector='{host=~"a.*"}', priority=5))
     assert found.rows[0].words == "matches 1 series, all ruled by stronger rows"
 
 

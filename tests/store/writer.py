@@ -1,7 +1,7 @@
 """A process for the tests of sudden death: appends or keeps house until it is killed, and says what was acknowledged.
 
-    python -m tests.store.writer write SOURCE START_MS STEP_MS
-    python -m tests.store.writer house START_MS STEP_MS
+python -m tests.store.writer write SOURCE START_MS STEP_MS
+python -m tests.store.writer house START_MS STEP_MS
 """
 
 from __future__ import annotations
