@@ -39,6 +39,7 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry(
                 "Models", "model_training", ("admin:monitoring_servedmodel_changelist",), "monitoring.view_servedmodel"
             ),
+            Entry("Targets", "hub", ("admin:monitoring_target_changelist",), "monitoring.view_target"),
             Entry("Explore", "query_stats", ("monitoring:explore",)),
             Entry("Dashboards", "dashboard", ("monitoring:dashboards", "admin:monitoring_dashboard_changelist")),
         ),
