@@ -35,6 +35,8 @@ RULE_WINDOWS = {
     "__rate_interval": "5m", "__interval": "1m", "__range": "1h", "__rate_interval_ms": "300000",
     "__interval_ms": "60000", "__range_s": "3600", "__range_ms": "3600000",
 }  # fmt: skip
+#: Django takes 2.5 MB of a form (DATA_UPLOAD_MAX_MEMORY_SIZE), encoded; a larger dashboard goes as a file.
+MOST_TYPED = 1_500_000
 #: Longer addresses are cut by servers on the way.
 _MOST_EXPR = 1500
 
@@ -261,7 +263,7 @@ class ImportPage(PortalPageMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Return an empty form."""
         trail = [("Dashboards", reverse("monitoring:dashboards"))]
-        return super().get_context_data(**{"trail": trail, "text": "", "most_bytes": MAX_BYTES, **kwargs})
+        return super().get_context_data(**{"trail": trail, "text": "", "most_typed": MOST_TYPED, **kwargs})
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Report on the file; with `import` also save it. A file that cannot be read is said with 422."""
