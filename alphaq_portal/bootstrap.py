@@ -1,4 +1,4 @@
-"""What a new portal starts with: permission groups, the first admin, the starter rules; harmless when repeated."""
+"""What a new portal starts with: permission groups, the first admin, starter rules, dashboards; harmless when repeated."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.db.models import Q
 
 from alerts import starter
 from alphaq_portal.embedded import write_secret
+from monitoring.dashboards.builtins import load_builtins
 
 # Any constant does; it only has to differ from the other advisory locks of the portal.
 LOCK_KEY = 0x616C7068
@@ -71,4 +72,5 @@ def prepare(data_dir: Path, at: datetime) -> FirstAdmin | None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
         make_groups()
         starter.load(at)
+        load_builtins(at)
         return make_first_admin(data_dir)

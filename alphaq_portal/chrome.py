@@ -40,8 +40,13 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 "Models", "model_training", ("admin:monitoring_servedmodel_changelist",), "monitoring.view_servedmodel"
             ),
             Entry("Targets", "hub", ("admin:monitoring_target_changelist",), "monitoring.view_target"),
-            Entry("Explore", "query_stats", ("monitoring:explore",)),
-            Entry("Dashboards", "dashboard", ("monitoring:dashboards", "admin:monitoring_dashboard_changelist")),
+            Entry("Explore", "query_stats", ("monitoring:explore",), "monitoring.view_dashboard"),
+            Entry(
+                "Dashboards",
+                "dashboard",
+                ("monitoring:dashboards", "admin:monitoring_dashboard_changelist"),
+                "monitoring.view_dashboard",
+            ),
         ),
     ),
     (

@@ -13,6 +13,7 @@ from alerts import prepared, starter
 from alerts.models import Route, Rule, RuleGroup, Threshold
 from alphaq_portal import bootstrap
 from monitoring import promql
+from monitoring.models import Dashboard
 from tests.build import T0
 
 pytestmark = pytest.mark.django_db
@@ -90,3 +91,7 @@ def test_the_root_route_is_there_to_edit(first):
 def test_the_group_of_the_starter_rules_can_be_prepared(first):
     group = prepared.prepare(RuleGroup.objects.get())
     assert [rule.problem for rule in group.rules] == [""] * 6
+
+
+def test_the_built_in_dashboards_are_there(first):
+    assert {"fleet-overview", "host", "gpu", "model"} <= set(Dashboard.objects.values_list("slug", flat=True))
