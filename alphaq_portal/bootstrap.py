@@ -1,4 +1,4 @@
-"""What a new portal starts with: permission groups, the first admin, starter rules, dashboards; harmless when repeated."""
+"""What a new portal starts with: groups, the first admin, starter rules, dashboards; harmless when repeated."""
 
 from __future__ import annotations
 
