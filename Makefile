@@ -14,7 +14,7 @@ up: $(VENV)/.installed assets ## run the whole portal; Ctrl-C stops it
 	@exec $(BIN)/python manage.py up
 
 test: $(VENV)/.installed-dev assets ## run the tests on services of their own
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy alphaq_portal monitoring alerts
