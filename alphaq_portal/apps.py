@@ -1,7 +1,6 @@
 """The project as an app: carries management commands and makes the Celery app known to every process."""
 
 import importlib
-import importlib.util
 
 from django.apps import AppConfig
 
@@ -13,5 +12,4 @@ class PortalConfig(AppConfig):
 
     def ready(self) -> None:
         """Load the Celery app, so that tasks are sent to our broker from web processes and commands too."""
-        if importlib.util.find_spec("monitoring.bootstep"):  # TEMPORARY
-            importlib.import_module("alphaq_portal.celery")
+        importlib.import_module("alphaq_portal.celery")
