@@ -98,7 +98,7 @@ def test_a_limit_lowered_in_the_admin_fires_and_a_raised_one_resolves_the_same_m
         hold_seconds="0s",
         **{"thresholds-0-value": "0.001", "thresholds-1-value": "99.9"},
     )
-    (fired, *_) = slack.wait_for_message("ml-alerts", "HostMemoryHigh", timeout=30)
+    (fired, *_) = slack.wait_for_message("ml-alerts", "HostMemoryHigh", timeout=60)
     assert fired.says("ana")
     assert fired.event["status"] == "firing"
     told_before = len([message for message in slack.messages("ml-alerts", replies=False) if message.says("HostMemory")])
@@ -109,7 +109,7 @@ def test_a_limit_lowered_in_the_admin_fires_and_a_raised_one_resolves_the_same_m
             message.ts == fired.ts and message.event.get("status") == "resolved"
             for message in server.messages("ml-alerts", replies=False)
         ),
-        60,
+        120,
     )
     told = [message for message in slack.messages("ml-alerts", replies=False) if message.says("HostMemory")]
     assert len(told) == told_before
