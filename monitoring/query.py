@@ -83,7 +83,10 @@ def to_ms(at: datetime) -> int:
 def instant(
     expr: str | promql.Query, at: datetime, *, select: Select | None = None, limits: Limits | None = None
 ) -> Result:
-    """Return the answer to an expression at one time; raises QueryError (ParseError, EvaluationError, LimitError)."""
+    """Return the answer to an expression at one time; raises QueryError (ParseError, EvaluationError, LimitError).
+
+    A `select` that is given bounds its own reading, as that of `for_slot` does.
+    """
     limits = limits or default_limits()
     with _time_limit(limits) if select is None else nullcontext():
         return promql.instant(expr, to_ms(at), select or _backend().select, limits)

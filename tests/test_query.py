@@ -69,15 +69,40 @@ def test_labels_and_series_pass_through(counters):
     assert query.metric_names() == ["requests_total"]
 
 
-def test_a_slow_statement_ends_as_a_limit_error():
-    def slow(matchers, start_ms, end_ms):
+class SlowBackend:
+    """A place for samples that takes half a minute to answer."""
+
+    @staticmethod
+    def select(matchers, start_ms, end_ms):
         with connection.cursor() as cursor:
             cursor.execute("select pg_sleep(30)")
         return []
 
-    with pytest.raises(LimitError, match="timeout_seconds"), transaction.atomic():
-        query.instant("x", AT, select=slow, limits=Limits(timeout_seconds=0.05))
+
+def test_a_slow_statement_ends_as_a_limit_error(monkeypatch):
+    monkeypatch.setattr(query, "_backend", lambda: SlowBackend)
+    with pytest.raises(LimitError, match="reading took too long"), transaction.atomic():
+        query.instant("x", AT, limits=Limits(timeout_seconds=0.05))
     assert _timeout() == "0"
+
+
+def test_a_slow_read_of_one_rule_leaves_the_transaction_of_its_slot_usable(monkeypatch):
+    monkeypatch.setattr(query, "shared_select", lambda _: SlowReader())
+    monkeypatch.setattr(settings, "ENV", replace(settings.ENV, query_timeout_seconds=0.05))
+    with transaction.atomic():
+        with pytest.raises(LimitError, match="reading took too long"):
+            query.instant("x", AT, select=query.for_slot(AT))
+        assert _timeout() == "0"
+
+
+class SlowReader:
+    """A slot's reader that has nothing in memory and whose tables are slow."""
+
+    def from_memory(self, matchers, start_ms, end_ms):
+        return None
+
+    def __call__(self, matchers, start_ms, end_ms):
+        return SlowBackend.select(matchers, start_ms, end_ms)
 
 
 def test_the_time_limit_ends_with_the_question(counters):
