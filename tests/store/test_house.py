@@ -72,7 +72,9 @@ def test_keeping_house_leaves_every_answer_as_it_was():
         assert everything() == before
     assert report.is_done
     assert tables("store_chunk")[0] > MIDNIGHT // store.records.WINDOW_MS
-    assert len(tables("store_block")) <= 5
+    # Partitions outlive the tests that made them; those of other tests lie years away.
+    near = [window for window in tables("store_block") if abs(window - MIDNIGHT // store.records.WINDOW_MS) < 500]
+    assert len(near) <= 5
     assert not PlannedDrop.objects.exists()
 
 
