@@ -34,12 +34,11 @@ class FirstAdmin:
         return f"FirstAdmin({self.name!r})"
 
 
-def _permissions(filter_: Q) -> list[Permission]:
-    return list(Permission.objects.filter(filter_))
-
-
 def make_groups() -> None:
-    """Viewer sees, Responder acts on alerts, Editor changes rules and routes, Admin manages people as well."""
+    """Viewer sees, Responder acts on alerts, Editor changes rules and routes, Admin manages people as well.
+
+    What staff changed stays: later only models that none of the groups knows yet are added, those of a new release.
+    """
     portal = Q(content_type__app_label__in=_EDITOR_APPS)
     viewer = portal & Q(codename__startswith="view_")
     responder = viewer | (
@@ -48,10 +47,17 @@ def make_groups() -> None:
         & (Q(codename__startswith="change_") | Q(codename__startswith="add_"))
     )
     admin = portal | Q(content_type__app_label__in=("auth", "admin", "axes"))
-    for name, which in (("Viewer", viewer), ("Responder", responder), ("Editor", portal), ("Admin", admin)):
+    rights = {"Viewer": viewer, "Responder": responder, "Editor": portal, "Admin": admin}
+    known = set(
+        Permission.objects.filter(group__name__in=rights)
+        .values_list("content_type_id", flat=True)
+        .distinct()
+        .order_by()
+    )
+    for name, which in rights.items():
         group, made = Group.objects.get_or_create(name=name)
-        if made or not group.permissions.exists():
-            group.permissions.set(_permissions(which))
+        given = Permission.objects.filter(which)
+        group.permissions.add(*(given if made else given.exclude(content_type_id__in=known)))
 
 
 def make_first_admin(data_dir: Path) -> FirstAdmin | None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 
 from alerts import prepared, starter
 from alerts.models import Route, Rule, RuleGroup, Threshold
@@ -52,6 +52,23 @@ def test_editors_edit_rules_and_no_users(first):
     names = set(Group.objects.get(name="Editor").permissions.values_list("codename", flat=True))
     assert "change_threshold" in names
     assert "change_user" not in names
+
+
+def test_models_of_a_new_release_get_their_permissions(first, tmp_path: Path):
+    silences = Permission.objects.filter(content_type__app_label="alerts", content_type__model="silence")
+    for group in Group.objects.all():
+        group.permissions.remove(*silences)
+    bootstrap.prepare(tmp_path, T0)
+    names = set(Group.objects.get(name="Responder").permissions.values_list("codename", flat=True))
+    assert {"view_silence", "add_silence", "change_silence"} <= names
+    assert "delete_silence" not in names
+
+
+def test_a_right_that_staff_took_away_does_not_come_back(first, tmp_path: Path):
+    viewer = Group.objects.get(name="Viewer")
+    viewer.permissions.remove(Permission.objects.get(codename="view_silence"))
+    bootstrap.prepare(tmp_path, T0)
+    assert not viewer.permissions.filter(codename="view_silence").exists()
 
 
 def test_the_starter_set_is_whole(first):
