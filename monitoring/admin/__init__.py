@@ -3,8 +3,10 @@
 from monitoring.admin.dashboards import DashboardAdmin, PanelAdmin
 from monitoring.admin.hosts import HostAdmin
 from monitoring.admin.registry import DeploymentAdmin, ModelVersionAdmin, ServedModelAdmin, TargetAdmin, TeamAdmin
+from monitoring.admin.tokens import ApiTokenAdmin
 
 __all__ = [
+    "ApiTokenAdmin",
     "DashboardAdmin",
     "DeploymentAdmin",
     "HostAdmin",

@@ -18,8 +18,10 @@ from .samples import (
     TrimmedDay,
 )
 from .targets import ScrapeClaim, Scraper, Target, TargetStatus
+from .tokens import ApiToken
 
 __all__ = [
+    "ApiToken",
     "Block",
     "Chunk",
     "Dashboard",
