@@ -42,6 +42,9 @@ class Finding:
     data: Mapping[Labels, float] | None = None
     expected: frozenset[Labels] = frozenset()
     resolution: limits.Resolution | None = None
+    # With thresholds, by severity: the identity of every series, and which are past their limit.
+    identities: Mapping[str, Sequence[Labels]] = field(default_factory=dict)
+    past: Mapping[str, np.ndarray] = field(default_factory=dict)
     record_labels: Sequence[Labels] = ()
     record_values: Sequence[float] = ()
     surroundings: Surroundings = field(default_factory=Surroundings)
@@ -78,15 +81,20 @@ def find(prepared: PreparedRule, at: datetime, select: promql.Select, previous: 
     labels, values = _elements(result)
     finding = Finding(at, len(labels), values, labels, warnings=(*result.warnings, *result.infos))
     finding.surroundings = _surroundings(at, select)
+    judge(prepared, finding, previous)
+    return finding
+
+
+def judge(prepared: PreparedRule, finding: Finding, previous: Mapping[Labels, AlertState]) -> None:
+    """Fill in where the condition holds; a backtest calls it with answers that it read for many slots at once."""
     if prepared.is_recording:
         _record(prepared, finding)
     elif prepared.has_thresholds:
         _compare(prepared, finding, previous)
         if prepared.spec.no_data is NoDataPolicy.FIRE:
-            finding.expected = _expected(prepared, finding, select)
+            finding.expected = _expected(prepared, finding)
     else:
         _take_all(prepared, finding)
-    return finding
 
 
 def _elements(result: promql.Result) -> tuple[Sequence[Labels], np.ndarray]:
@@ -141,6 +149,7 @@ def _compare(prepared: PreparedRule, finding: Finding, previous: Mapping[Labels,
     if any(state.state is State.FIRING for state in previous.values()):
         firing = {severity: _fires(identities, previous) for severity, identities in names.items()}
     past = limits.compare(finding.values, resolution, firing)
+    finding.identities, finding.past = names, past
     finding.active, finding.elements = _active(finding, resolution, names, past)
     if prepared.identities.is_stable:
         finding.data = _with_data(prepared, finding, names, previous)
@@ -202,7 +211,7 @@ def _limit(row: limits.Threshold, value: float) -> float:
     return row.upper if row.upper is not None and value > row.upper else row.value
 
 
-def _expected(prepared: PreparedRule, finding: Finding, select: promql.Select) -> frozenset[Labels]:
+def _expected(prepared: PreparedRule, finding: Finding) -> frozenset[Labels]:
     """Identities that reported in the evaluation before; after a start, those of a few minutes ago."""
     before = prepared.reported
     if before is None:

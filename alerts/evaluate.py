@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 import structlog
 from django.db import transaction
 
-from alerts import alert_rows, dispatch, metrics
+from alerts import alert_rows, dispatch, metrics, records
 from alerts.alert_series import SlotSeries
 from alerts.condition import Finding, find
-from alerts.engine.state import LimitExceededError, StateError, advance
+from alerts.engine.state import Advance, LimitExceededError, StateError, advance
 from alerts.models import Alert, Event, GroupClock, RuleGroup, RuleStatus, Threshold
 from alerts.prepared import PreparedGroup, PreparedRule, latest_slot, prepare
 from monitoring import query, store
@@ -47,6 +47,7 @@ class _Slot:
     series: SlotSeries
     outcome: Outcome
     statuses: dict[int, RuleStatus]
+    record: records.Recorder = field(default_factory=records.Recorder)
     told: list[Alert] = field(default_factory=list)
     has_changed: bool = False
 
@@ -103,6 +104,7 @@ def _evaluate_claimed(clock: GroupClock, at: datetime, started: float) -> Outcom
     clock.last_slot_at, clock.next_slot_at = slot_at, slot_at + interval
     clock.missed_slots += missed
     clock.last_duration_seconds = time.perf_counter() - started
+    slot.record.write(group.group.pk, slot_at, clock.last_duration_seconds * 1000, missed)
     clock.save()
     return slot.outcome
 
@@ -131,11 +133,11 @@ def _evaluate_rule(slot: _Slot, prepared: PreparedRule) -> None:
     started = time.perf_counter()
     slot.outcome.rules += 1
     previous = slot.memory.states.get(prepared.rule.pk, {})
-    problem, finding = prepared.problem, None
+    problem, finding, step = prepared.problem, None, None
     try:
         if not problem:
             finding = find(prepared, slot.at, slot.series.select, previous)
-            _apply(slot, prepared, finding, previous)
+            step = _apply(slot, prepared, finding, previous)
     except LimitExceededError as error:
         problem = str(error)
         _drop_all(slot, prepared)
@@ -144,13 +146,15 @@ def _evaluate_rule(slot: _Slot, prepared: PreparedRule) -> None:
         slot.series.add_alerts([state for state in previous.values() if state.is_active])
     slot.outcome.errors += bool(problem)
     metrics.EVALUATIONS.labels(outcome="error" if problem else "ok").inc()
-    _note_status(slot, prepared, problem, finding, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    slot.record.add(prepared, seconds, problem, finding, previous, step)
+    _note_status(slot, prepared, problem, finding, seconds)
 
 
-def _apply(slot: _Slot, prepared: PreparedRule, finding: Finding, previous: alert_rows.States) -> None:
+def _apply(slot: _Slot, prepared: PreparedRule, finding: Finding, previous: alert_rows.States) -> Advance | None:
     if prepared.is_recording:
         slot.series.add_record(finding.record_labels, finding.record_values)
-        return
+        return None
     step = advance(previous, finding.active, prepared.spec, slot.at, finding.data, finding.expected)
     if step.transitions or step.changed or step.removed:
         step = finding.with_annotations(prepared, step)
@@ -162,6 +166,7 @@ def _apply(slot: _Slot, prepared: PreparedRule, finding: Finding, previous: aler
     for transition in step.transitions:
         metrics.TRANSITIONS.labels(kind=transition.kind.value).inc()
     slot.series.add_alerts([state for state in step.states.values() if state.is_active])
+    return step
 
 
 def _drop_all(slot: _Slot, prepared: PreparedRule) -> None:

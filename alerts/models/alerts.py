@@ -29,6 +29,8 @@ class Alert(models.Model):
     name = models.CharField(max_length=200)
     fingerprint = models.CharField(max_length=16)  # Alertmanager's FNV-1a of the labels, 16 hex digits
     labels = models.JSONField()
+    # What the evaluator knows it by, where external labels or relabelling made `labels` something else (PN-6).
+    identity = models.JSONField(null=True, blank=True)
     annotations = models.JSONField(default=dict)
     state = models.CharField(max_length=10, choices=State)
     severity = models.CharField(max_length=50, choices=Severity, blank=True)
@@ -52,6 +54,8 @@ class Alert(models.Model):
     acknowledged_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
+    acknowledge_confirmed_at = models.DateTimeField(null=True, blank=True)  # “still on it”, after a reminder
+    acknowledge_reminded_at = models.DateTimeField(null=True, blank=True)
     snoozed_until = models.DateTimeField(null=True, blank=True)
     updated_at = models.DateTimeField()
 
@@ -65,7 +69,8 @@ class Alert(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["rule", "fingerprint"],
-                condition=models.Q(state__in=["pending", "firing"]),
+                # Relabelling may give two alerts of a rule the same labels, as taking a replica's name away does.
+                condition=models.Q(state__in=["pending", "firing"], identity__isnull=True),
                 name="alert_active_once_a_rule",
             ),
             models.UniqueConstraint(
@@ -98,9 +103,11 @@ class Event(models.Model):
         FAILED = "failed", "telling failed"
         ACKNOWLEDGED = "acknowledged", "acknowledged"
         UNACKNOWLEDGED = "unacknowledged", "acknowledgement withdrawn"
+        REMINDED = "reminded", "reminded of the acknowledgement"
         SNOOZED = "snoozed", "snoozed"
         SILENCED = "silenced", "silenced"
         NOTE = "note", "note"
+        MARKED = "marked", "marked"
         EXPIRED = "expired", "threshold expired"
 
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, null=True, blank=True, related_name="events")
@@ -116,7 +123,32 @@ class Event(models.Model):
 
     class Meta:
         ordering = ["-at", "-id"]
-        indexes = [models.Index(fields=["rule", "-at"], name="event_rule_newest")]  # serves: timeline of a rule
+        indexes = [
+            models.Index(fields=["rule", "-at"], name="event_rule_newest"),  # serves: timeline of a rule
+            models.Index(fields=["at"], name="event_at"),  # serves: dropping what is old
+        ]
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.kind}"
+
+
+class Mark(models.Model):
+    """What one person thinks of one alert: was it useful to be told, or noise."""
+
+    class Verdict(models.TextChoices):
+        """Whether it was worth telling."""
+
+        USEFUL = "useful", "useful"
+        NOISE = "noise", "noise"
+
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="marks")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    verdict = models.CharField(max_length=10, choices=Verdict)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["alert", "user"], name="mark_once_a_user")]
+
+    def __str__(self) -> str:
+        return f"{self.verdict} ({self.user})"
