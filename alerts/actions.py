@@ -5,28 +5,34 @@ Pages, admin actions, Slack buttons and the API are doors to these; none of them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import F
 
 from alerts import dispatch, policy
 from alerts.engine import silences as engine
 from alerts.engine.matching import MatcherError
-from alerts.models import Alert, Event, GroupClock, Rule, Silence, Threshold
+from alerts.models import Alert, Event, GroupClock, Mark, Rule, Silence, Threshold
 from monitoring.promql import Labels
 
 User = Any  # settings.AUTH_USER_MODEL; the verbs use has_perm and get_username
 _ACTIVE = (Alert.State.PENDING, Alert.State.FIRING)
+_ACKNOWLEDGEMENT = [
+    "acknowledged_at", "acknowledged_by", "acknowledge_confirmed_at", "acknowledge_reminded_at", "updated_at",
+]  # fmt: skip
+_NOBODY = "Nobody has acknowledged it."
 _KIND = Event.Kind
 # The longest anything may be kept quiet from a page: a week is a holiday, more is forgotten.
 LONGEST_SNOOZE = timedelta(days=7)
 # A preview names so many of the alerts it covers.
 SHOWN_COVERED = 10
+# A silence shows in the living messages of so many of the alerts it covers; of thousands, edits would jam the channel.
+_RESTATED = 20
 
 
 class Refused(ValueError):
@@ -35,46 +41,100 @@ class Refused(ValueError):
 
 def acknowledge(alert_id: int, user: User, at: datetime) -> Alert:
     """Say that `user` has it: firing alerts are not repeated meanwhile. Raises PermissionDenied and Refused."""
+    return acknowledge_all([alert_id], user, at)[0]
+
+
+def acknowledge_all(alert_ids: Sequence[int], user: User, at: datetime) -> list[Alert]:
+    """Say that `user` has those of these alerts that nobody has yet. Raises PermissionDenied, Refused when none is."""
+
+    def problem(alert: Alert) -> str:
+        return f"{alert.acknowledged_by or 'Somebody'} has it already." if alert.acknowledged_at else ""
+
     with transaction.atomic():
-        alert = _locked(alert_id, user)
-        _must_be_active(alert)
-        if alert.acknowledged_at is not None:
-            raise Refused(f"{alert.acknowledged_by or 'Somebody'} has it already.")
-        alert.acknowledged_at, alert.acknowledged_by, alert.updated_at = at, user, at
-        alert.save(update_fields=["acknowledged_at", "acknowledged_by", "updated_at"])
-        _note(alert, _KIND.ACKNOWLEDGED, user, at)
-        dispatch.restate(alert, at, f"Acknowledged by {user.get_username()}.")
-    return alert
+        alerts = _takers(alert_ids, user, problem)
+        for alert in alerts:
+            alert.acknowledged_at, alert.acknowledged_by, alert.updated_at = at, user, at
+            alert.acknowledge_confirmed_at = alert.acknowledge_reminded_at = None
+            alert.save(update_fields=_ACKNOWLEDGEMENT)
+            _note(alert, _KIND.ACKNOWLEDGED, user, at)
+        dispatch.restate(alerts, at, f"Acknowledged by {user.get_username()}.")
+    return alerts
+
+
+def confirm_all(alert_ids: Sequence[int], user: User, at: datetime) -> list[Alert]:
+    """Say that somebody is still on it, after a reminder. Raises PermissionDenied, Refused when nobody has any."""
+    with transaction.atomic():
+        alerts = _takers(alert_ids, user, lambda alert: "" if alert.acknowledged_at else _NOBODY)
+        for alert in alerts:
+            alert.acknowledge_confirmed_at, alert.acknowledge_reminded_at, alert.updated_at = at, None, at
+            alert.save(update_fields=_ACKNOWLEDGEMENT)
+            _note(alert, _KIND.ACKNOWLEDGED, user, at, "Still on it.")
+        dispatch.restate(alerts, at, f"{user.get_username()} is still on it.")
+    return alerts
 
 
 def unacknowledge(alert_id: int, user: User, at: datetime) -> Alert:
     """Give it back: whoever is on duty is reminded again. Raises PermissionDenied and Refused."""
+    return unacknowledge_all([alert_id], user, at)[0]
+
+
+def unacknowledge_all(alert_ids: Sequence[int], user: User, at: datetime) -> list[Alert]:
+    """Give back those of these alerts that somebody has. Raises PermissionDenied, Refused when nobody has any."""
     with transaction.atomic():
-        alert = _locked(alert_id, user)
-        if alert.acknowledged_at is None:
-            raise Refused("Nobody has acknowledged it.")
-        alert.acknowledged_at, alert.acknowledged_by, alert.updated_at = None, None, at
-        alert.save(update_fields=["acknowledged_at", "acknowledged_by", "updated_at"])
-        _note(alert, _KIND.UNACKNOWLEDGED, user, at)
-        dispatch.restate(alert, at, f"{user.get_username()} gave it back: nobody has it.")
-    return alert
+        alerts = _takers(alert_ids, user, lambda alert: "" if alert.acknowledged_at else _NOBODY, ended_too=True)
+        for alert in alerts:
+            _give_back(alert, at, user)
+        dispatch.restate(alerts, at, f"{user.get_username()} gave it back: nobody has it.")
+    return alerts
+
+
+def take_back_forgotten(alert_ids: Sequence[int], at: datetime, words: str) -> list[Alert]:
+    """Take acknowledgements back that nobody has confirmed, in the portal's own name; those withdrawn are left out."""
+    with transaction.atomic():
+        rows = Alert.objects.select_for_update(no_key=True).filter(pk__in=alert_ids, state__in=_ACTIVE)
+        alerts = list(rows.filter(acknowledged_at__isnull=False).order_by("id"))
+        for alert in alerts:
+            _give_back(alert, at, None, words)
+        dispatch.restate(alerts, at, words)
+    return alerts
 
 
 def snooze(alert_id: int, user: User, until: datetime, at: datetime) -> Alert:
     """Send no reminder before `until`, at most a week ahead. Raises PermissionDenied and Refused."""
+    return snooze_all([alert_id], user, until, at)[0]
+
+
+def snooze_all(alert_ids: Sequence[int], user: User, until: datetime, at: datetime) -> list[Alert]:
+    """Send no reminder of these alerts before `until`, at most a week ahead. Raises PermissionDenied and Refused."""
     if until <= at:
         raise Refused("Choose a time in the future.")
     if until - at > LONGEST_SNOOZE:
         raise Refused("A snooze lasts at most 7 days; make a silence for more.")
     with transaction.atomic():
-        alert = _locked(alert_id, user)
-        _must_be_active(alert)
-        alert.snoozed_until, alert.updated_at = until, at
-        alert.save(update_fields=["snoozed_until", "updated_at"])
+        alerts = _takers(alert_ids, user, lambda _: "")
         words = f"No reminder until {until:%Y-%m-%d %H:%M} UTC."
-        _note(alert, _KIND.SNOOZED, user, at, words)
-        dispatch.restate(alert, at, f"Snoozed by {user.get_username()}. {words}")
-    return alert
+        for alert in alerts:
+            alert.snoozed_until, alert.updated_at = until, at
+            alert.save(update_fields=["snoozed_until", "updated_at"])
+            _note(alert, _KIND.SNOOZED, user, at, words)
+        dispatch.restate(alerts, at, f"Snoozed by {user.get_username()}. {words}")
+    return alerts
+
+
+def mark_all(alert_ids: Sequence[int], user: User, verdict: str, at: datetime) -> list[Alert]:
+    """Say that being told of these alerts was useful, or noise; the last word of each user counts.
+
+    Raises PermissionDenied, and Refused for another verdict.
+    """
+    if verdict not in Mark.Verdict.values:
+        raise Refused("An alert is marked useful or noise.")
+    with transaction.atomic():
+        alerts = _takers(alert_ids, user, lambda _: "", ended_too=True)
+        for alert in alerts:
+            Mark.objects.update_or_create(alert=alert, user=user, defaults={"verdict": verdict, "at": at})
+            _note(alert, _KIND.MARKED, user, at, Mark.Verdict(verdict).label)
+        dispatch.restate(alerts, at, f"Marked as {verdict} by {user.get_username()}.")
+    return alerts
 
 
 def note(alert_id: int, user: User, text: str, at: datetime) -> Event:
@@ -166,6 +226,8 @@ def silence(
             ],
             batch_size=1000,
         )
+        shown = f"Silenced by {user.get_username()}. {words}"
+        dispatch.restate(list(Alert.objects.filter(pk__in=preview.covered_ids[:_RESTATED])), at, shown, note=shown)
     return row
 
 
@@ -244,6 +306,43 @@ def end_alerts(rule: Rule, user: User, at: datetime, words: str, group_ids: Iter
     return len(active)
 
 
+@dataclass(frozen=True)
+class Limit:
+    """What somebody wants a limit to be; with `row_id` that row is changed, else one is added for `selector`."""
+
+    value: float
+    reason: str
+    row_id: int | None = None
+    severity: str = ""
+    operator: str = ""
+    selector: str = ""
+    expires_at: datetime | None = None
+
+
+def set_threshold(rule: Rule, user: User, limit: Limit, at: datetime) -> Threshold:
+    """Change a row of a rule or add one; it counts from the next evaluation on. Raises PermissionDenied and Refused."""
+    _may(user, "alerts.add_threshold" if limit.row_id is None else "alerts.change_threshold")
+    if not limit.reason.strip():
+        raise Refused("Say why: whoever looks at this limit later will ask.")
+    with transaction.atomic():
+        row = Threshold(rule=rule, severity=limit.severity, operator=limit.operator, selector=limit.selector)
+        before = ""
+        if limit.row_id is not None:
+            row = Threshold.objects.select_for_update().get(pk=limit.row_id, rule=rule)
+            before = f"{row} → "
+        row.value, row.reason, row.author = limit.value, limit.reason.strip(), user
+        row.expires_at = limit.expires_at if limit.row_id is None else limit.expires_at or row.expires_at
+        try:
+            row.full_clean()
+        except ValidationError as error:
+            raise Refused(" ".join(error.messages)) from error
+        words = f"{before}{row}: {row.reason}"
+        row._change_reason = words[:100]  # type: ignore[attr-defined]
+        row.save()
+        Event.objects.create(rule=rule, at=at, kind=_KIND.CHANGED, actor=user, reason=words)
+    return row
+
+
 def duplicate(rule: Rule, user: User) -> Rule:
     """A copy of a rule with its thresholds, as a draft of another name in the same group. Raises PermissionDenied."""
     _may(user, "alerts.add_rule")
@@ -280,12 +379,38 @@ def _locked(alert_id: int, user: User) -> Alert:
     return Alert.objects.select_for_update(no_key=True).get(pk=alert_id)
 
 
+def _takers(
+    alert_ids: Sequence[int], user: User, problem: Callable[[Alert], str], *, ended_too: bool = False
+) -> list[Alert]:
+    """The alerts of these, locked, that have no problem; raises Refused with the first problem when none is left."""
+    _may(user, "alerts.change_alert")
+    rows = list(Alert.objects.select_for_update(no_key=True).filter(pk__in=alert_ids).order_by("id"))
+    if not rows:
+        raise Alert.DoesNotExist
+    problems = [
+        "It has resolved already." if alert.state == Alert.State.RESOLVED and not ended_too else problem(alert)
+        for alert in rows
+    ]
+    takers = [alert for alert, text in zip(rows, problems, strict=True) if not text]
+    if not takers:
+        raise Refused(problems[0])
+    return takers
+
+
+def _give_back(alert: Alert, at: datetime, user: User | None, words: str = "") -> None:
+    alert.acknowledged_at = alert.acknowledged_by = None
+    alert.acknowledge_confirmed_at = alert.acknowledge_reminded_at = None
+    alert.updated_at = at
+    alert.save(update_fields=_ACKNOWLEDGEMENT)
+    _note(alert, _KIND.UNACKNOWLEDGED, user, at, words)
+
+
 def _must_be_active(alert: Alert) -> None:
     if alert.state == Alert.State.RESOLVED:
         raise Refused("It has resolved already.")
 
 
-def _note(alert: Alert, kind: str, user: User, at: datetime, reason: str = "") -> Event:
+def _note(alert: Alert, kind: str, user: User | None, at: datetime, reason: str = "") -> Event:
     return Event.objects.create(alert=alert, rule_id=alert.rule_id, at=at, kind=kind, reason=reason, actor=user)
 
 

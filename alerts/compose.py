@@ -88,7 +88,7 @@ def alert_line(alert: Alert, at: datetime, *, is_new: bool = False) -> AlertLine
         limit=alert.limit_value,
         unit=unit_of(alert.annotations, alert.rule.expr if alert.rule else ""),
         limit_reason=f"row {threshold.pk}: {threshold.reason}" if threshold and threshold.reason else "",
-        state=_state(alert),
+        state=_state(alert, at),
         is_new=is_new,
         graph_url=page_url(alert),
     )
@@ -199,10 +199,13 @@ def _load_line(raw: Mapping[str, Any]) -> AlertLine:
     return AlertLine(**(given | {"labels": Labels.of(raw["labels"])}))
 
 
-def _state(alert: Alert) -> str:
+def _state(alert: Alert, at: datetime) -> str:
     if alert.resolve_reason == _NO_DATA or alert.no_data_since:
         return "no data"
-    return f"acknowledged by {alert.acknowledged_by}" if alert.acknowledged_at and alert.acknowledged_by else ""
+    if alert.acknowledged_at and alert.acknowledged_by:
+        return f"acknowledged by {alert.acknowledged_by}"
+    is_snoozed = alert.snoozed_until is not None and alert.snoozed_until > at
+    return f"snoozed until {alert.snoozed_until:%H:%M} UTC" if is_snoozed else ""
 
 
 def _acknowledged_by(firing: Collection[Alert]) -> str:

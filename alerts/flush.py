@@ -103,26 +103,31 @@ def flush_due(at: datetime, limit: int = 200) -> list[int]:
 
 
 @transaction.atomic
-def restate(alert: Alert, at: datetime, words: str) -> list[int]:
-    """Ids of the edits queued because somebody acted on an alert: its living messages show it, their threads say it.
+def restate(alerts: Alert | Sequence[Alert], at: datetime, words: str, note: str = "") -> list[int]:
+    """Ids of the edits queued because somebody acted on alerts: their living messages show it, their threads say it.
 
-    Nothing that counts for repeats or for what was told changes. Messages that cannot be edited stay as they are, and
-    so do those that no longer tell of this alert. Call it inside the transaction of the act.
+    note: stands in the edited message, for acts that its alerts do not show themselves. Nothing that counts for repeats
+    or for what was told changes. Messages that cannot be edited stay as they are, and so do those that no longer tell
+    of these alerts. Call it inside the transaction of the act.
     """
+    acted = [alerts] if isinstance(alerts, Alert) else list(alerts)
+    fingerprints = {alert.fingerprint for alert in acted}
     tree = policy.routing()
+    keys = Group.objects.filter(members__alert__in=[alert.pk for alert in acted]).values("key")
     logs = NotifyLog.objects.filter(
-        group_key__in=list(alert.groups.values_list("key", flat=True)), integration__kind=Integration.Kind.SLACK,
-        integration__is_enabled=True,
-    ).exclude(slack_ts="")  # fmt: skip
+        group_key__in=keys, integration__kind=Integration.Kind.SLACK, integration__is_enabled=True
+    ).exclude(slack_ts="")
     rows = []
     for log in logs.select_related("integration__receiver").order_by("id"):
-        if alert.fingerprint in log.firing:
-            rows.append(_restatement(log, Group.objects.get(key=log.group_key), tree, at, words))
+        if not fingerprints.isdisjoint(log.firing):
+            rows.append(_restatement(log, Group.objects.get(key=log.group_key), tree, at, words, note))
     bulk.insert(rows)
     return [row.pk for row in rows]
 
 
-def _restatement(log: NotifyLog, group: Group, tree: policy.Routing, at: datetime, words: str) -> Notification:
+def _restatement(
+    log: NotifyLog, group: Group, tree: policy.Routing, at: datetime, words: str, note: str
+) -> Notification:
     told = {*log.firing, *log.resolved}
     members = group.members.select_related("alert__threshold", "alert__rule", "alert__acknowledged_by")
     alerts = {member.alert.fingerprint: member.alert for member in members.order_by("alert_id")}
@@ -130,7 +135,7 @@ def _restatement(log: NotifyLog, group: Group, tree: policy.Routing, at: datetim
     route = tree.routes.get(group.route_id or policy.BUILT_IN_ROOT_ID, tree.tree.root)
     content = compose.message(
         [one for fingerprint, one in alerts.items() if fingerprint in told], group=group, receiver=route.receiver,
-        at=at, route=route.title, outbox_id=dedup_key, told=told,
+        at=at, route=route.title, outbox_id=dedup_key, told=told, notes=[note] if note else [],
     )  # fmt: skip
     return Notification(
         dedup_key=dedup_key, integration=log.integration, receiver_name=log.integration.receiver.name, group=group,

@@ -132,6 +132,7 @@ class Notification(models.Model):
     slack_channel = models.CharField(max_length=50, blank=True)
     slack_ts = models.CharField(max_length=30, blank=True)
     permalink = models.CharField(max_length=500, blank=True)
+    chart = models.CharField(max_length=200, blank=True)  # what became of the chart in its thread; empty: not tried
     alerts = models.ManyToManyField(Alert, related_name="notifications", blank=True)
 
     class Meta:

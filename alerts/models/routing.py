@@ -64,6 +64,7 @@ class Integration(models.Model):
         SLACK_WEBHOOK = "slack_webhook", "Slack incoming webhook"
         EMAIL = "email", "email"
         WEBHOOK = "webhook", "webhook (Alertmanager JSON)"
+        APPRISE = "apprise", "other service (Apprise address)"
 
     receiver = models.ForeignKey(Receiver, on_delete=models.CASCADE, related_name="integrations")
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.SLACK)
