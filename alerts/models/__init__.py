@@ -2,6 +2,7 @@
 
 from alerts.models.alerts import Alert, Event, Mark
 from alerts.models.globals import GlobalConfig
+from alerts.models.ingest import Ingest, Posting
 from alerts.models.notifications import Attempt, ChannelState, Group, GroupAlert, Notification, NotifyLog
 from alerts.models.records import EvaluationRecord
 from alerts.models.routing import Integration, Receiver, Route, SlackApp, TimeInterval
@@ -11,6 +12,6 @@ from alerts.models.slack import SlackClick, SlackLink
 
 __all__ = [
     "Alert", "Attempt", "ChannelState", "EvaluationRecord", "Event", "Group", "GlobalConfig", "GroupAlert", "GroupClock",
-    "InhibitRule", "Integration", "Mark", "Notification", "NotifyLog", "Receiver", "Route", "Rule", "RuleGroup",
+    "Ingest", "InhibitRule", "Integration", "Mark", "Notification", "NotifyLog", "Posting", "Receiver", "Route", "Rule", "RuleGroup",
     "RuleStatus", "Severity", "Silence", "SlackApp", "SlackClick", "SlackLink", "Threshold", "TimeInterval",
 ]  # fmt: skip

@@ -76,6 +76,10 @@ class Integration(models.Model):
     send_resolved = models.BooleanField("tell resolved", default=True)
     title_template = models.TextField(blank=True)
     text_template = models.TextField(blank=True)
+    max_alerts = models.PositiveIntegerField(
+        "most alerts", default=0, help_text="A webhook is told of this many alerts at most; 0: of all."
+    )
+    managed_by = models.CharField(max_length=200, blank=True, editable=False)
     is_enabled = models.BooleanField("on", default=True)
     last_ok_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_error = models.TextField(blank=True, editable=False)
