@@ -40,6 +40,18 @@ class Answer:
     is_openmetrics: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole HTTP answer of whatever status, unpacked, from the address that the redirects ended at."""
+
+    status: int
+    reason: str
+    kind: str  # the media type, lower case, without parameters
+    body: bytes
+    url: str
+    redirects: int
+
+
 class _Timed(io.RawIOBase):
     """A socket's reading end on which every read ends before the deadline of its connection."""
 
@@ -112,9 +124,17 @@ class Requester:
 
     def get(self) -> Answer:
         """Return the target's answer within the timeout; raises ScrapeFailed."""
-        deadline = time.monotonic() + self.timeout_seconds
+        reply = self.reply(is_any_status=False)
+        return Answer(reply.body, reply.kind == "application/openmetrics-text")
+
+    def reply(self, *, is_any_status: bool = True, deadline: float | None = None) -> Reply:
+        """Return the answer, only of status 200 unless `is_any_status`, before `deadline` (of time.monotonic).
+
+        Without a deadline the timeout counts from now. Raises ScrapeFailed.
+        """
+        deadline = time.monotonic() + self.timeout_seconds if deadline is None else deadline
         try:
-            return self._get(deadline)
+            return self._get(deadline, is_any_status)
         except ScrapeFailed:
             self.close()
             raise
@@ -136,13 +156,14 @@ class Requester:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def _get(self, deadline: float) -> Answer:
+    def _get(self, deadline: float, is_any_status: bool) -> Reply:
         url = self.url
-        for _ in range(MAX_REDIRECTS + 1):
+        for redirects in range(MAX_REDIRECTS + 1):
             parts = urlsplit(url)
             response = self._ask(parts, deadline)
             if response.status not in _REDIRECTS:
-                return self._read(response)
+                body, kind = self._read(response, is_any_status)
+                return Reply(response.status, response.reason, kind, body, url, redirects)
             place = response.getheader("Location")
             if not place:
                 raise ScrapeFailed(f"HTTP {response.status} redirects to nowhere")
@@ -186,8 +207,8 @@ class Requester:
         connection.endheaders()
         return connection.getresponse()
 
-    def _read(self, response: http.client.HTTPResponse) -> Answer:
-        if response.status != 200:
+    def _read(self, response: http.client.HTTPResponse, is_any_status: bool) -> tuple[bytes, str]:
+        if response.status != 200 and not is_any_status:
             raise ScrapeFailed(f"HTTP {response.status} {response.reason}"[:200])
         limit = self.body_limit_bytes
         body = response.read(limit + 1)
@@ -203,7 +224,7 @@ class Requester:
         if response.will_close:
             self.close()
         kind = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
-        return Answer(body, kind == "application/openmetrics-text")
+        return body, kind
 
     def _words(self, error: Exception) -> str:
         """Return what went wrong for people who know the target, not the library."""
