@@ -18,9 +18,11 @@ from django.urls import reverse
 from alerts.engine.fingerprint import fingerprint
 from alerts.engine.state import Advance, AlertState, Cause, Kind, State, Transition
 from alerts.models import Alert, Event, Rule
+from alerts.outgoing import Outgoing
 from monitoring.promql import Labels
 
 States = dict[Labels, AlertState]
+_UNCHANGED = Outgoing()
 
 
 @dataclass
@@ -53,7 +55,7 @@ def _read(group_id: int, version: int) -> GroupMemory:
     memory = GroupMemory(version)
     active = Alert.objects.filter(rule__group_id=group_id, state__in=[Alert.State.PENDING, Alert.State.FIRING])
     for alert in active.iterator(chunk_size=5000):
-        labels = Labels.of(alert.labels)
+        labels = Labels.of(alert.labels if alert.identity is None else alert.identity)
         assert alert.rule_id is not None  # noqa: S101  (filtered by the rule's group)
         memory.states.setdefault(alert.rule_id, {})[labels] = state_of(alert, labels)
         memory.ids.setdefault(alert.rule_id, {})[labels] = alert.pk
@@ -80,12 +82,14 @@ def state_of(alert: Alert, labels: Labels) -> AlertState:
     )
 
 
-def save(memory: GroupMemory, rule: Rule, advance: Advance, at: datetime) -> list[Alert]:
+def save(
+    memory: GroupMemory, rule: Rule, advance: Advance, at: datetime, outgoing: Outgoing = _UNCHANGED
+) -> list[Alert]:
     """Write what an evaluation changed and return the alerts that fired or resolved; call inside a transaction."""
     ids = memory.ids.setdefault(rule.pk, {})
     fresh = [state for state in advance.changed if state.labels not in ids]
     known = [state for state in advance.changed if state.labels in ids]
-    _insert(rule, fresh, ids, at)
+    _insert(rule, fresh, ids, at, outgoing)
     _update(known, ids, at)
     _write_events(rule, advance.transitions, ids)
     _delete_dropped(advance, ids)
@@ -99,15 +103,18 @@ def save(memory: GroupMemory, rule: Rule, advance: Advance, at: datetime) -> lis
     return list(Alert.objects.filter(pk__in=told).select_related("rule", "threshold"))
 
 
-def _insert(rule: Rule, states: Sequence[AlertState], ids: dict[Labels, int], at: datetime) -> None:
+def _insert(rule: Rule, states: Sequence[AlertState], ids: dict[Labels, int], at: datetime, outgoing: Outgoing) -> None:
+    told = [outgoing.labels(state.labels) for state in states]
     rows = [
         Alert(
             rule=rule,
-            name=state.labels.get("alertname"),
-            fingerprint=fingerprint(state.labels),
-            labels=state.labels.as_dict(),
-            severity=state.labels.get("severity")[:50],
-            is_shadow=rule.life == Rule.Life.SHADOW,
+            name=(labels or state.labels).get("alertname")[:200],
+            fingerprint=fingerprint(labels or state.labels),
+            labels=(labels or state.labels).as_dict(),
+            identity=None if labels in (None, state.labels) else state.labels.as_dict(),
+            severity=(labels or state.labels).get("severity")[:50],
+            # An alert that relabelling drops exists, and nobody is told of it (PN-6).
+            is_shadow=rule.life == Rule.Life.SHADOW or labels is None,
             rule_revision=rule.revision,
             generator_url=settings.ENV.external_url + reverse("admin:alerts_rule_change", args=[rule.pk]),
             updated_at=at,

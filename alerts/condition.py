@@ -80,7 +80,7 @@ def find(prepared: PreparedRule, at: datetime, select: promql.Select, previous: 
     result = query.instant(prepared.query, at, select=select)
     labels, values = _elements(result)
     finding = Finding(at, len(labels), values, labels, warnings=(*result.warnings, *result.infos))
-    finding.surroundings = _surroundings(at, select)
+    finding.surroundings = _surroundings(prepared, at, select)
     judge(prepared, finding, previous)
     return finding
 
@@ -113,7 +113,8 @@ def _surroundings(at: datetime, select: promql.Select) -> Surroundings:
         labels, values = _elements(query.instant(text, at, select=select))
         return list(zip(labels, values.tolist(), strict=True))
 
-    return Surroundings(query=ask, at_seconds=at.timestamp())
+    around = prepared.outgoing
+    return Surroundings(dict(around.external_labels), around.external_url, query=ask, at_seconds=at.timestamp())
 
 
 def _record(prepared: PreparedRule, finding: Finding) -> None:

@@ -47,6 +47,7 @@ class _Slot:
     series: SlotSeries
     outcome: Outcome
     statuses: dict[int, RuleStatus]
+    asked_at: datetime  # earlier than `at` by the group's query offset (PR-11)
     record: records.Recorder = field(default_factory=records.Recorder)
     told: list[Alert] = field(default_factory=list)
     has_changed: bool = False
@@ -110,12 +111,12 @@ def _evaluate_claimed(clock: GroupClock, at: datetime, started: float) -> Outcom
 
 
 def _begin(group: PreparedGroup, clock: GroupClock, at: datetime) -> _Slot:
-    at_ms = to_ms(at)
+    asked_at = at - timedelta(seconds=group.group.query_offset_seconds)
     memory = alert_rows.recall(clock.group_id, clock.state_version)
-    series = SlotSeries(at_ms, query.for_slot(at))
+    series = SlotSeries(to_ms(asked_at), query.for_slot(asked_at))
     ids = [prepared.rule.pk for prepared in group.rules]
     statuses = {status.rule_id: status for status in RuleStatus.objects.filter(rule_id__in=ids)}
-    return _Slot(group, at, memory, series, Outcome(group.group.name, at), statuses)
+    return _Slot(group, at, memory, series, Outcome(group.group.name, at), statuses, asked_at)
 
 
 def source_of(group: PreparedGroup) -> str:
@@ -136,7 +137,7 @@ def _evaluate_rule(slot: _Slot, prepared: PreparedRule) -> None:
     problem, finding, step = prepared.problem, None, None
     try:
         if not problem:
-            finding = find(prepared, slot.at, slot.series.select, previous)
+            finding = find(prepared, slot.asked_at, slot.series.select, previous)
             step = _apply(slot, prepared, finding, previous)
     except LimitExceededError as error:
         problem = str(error)
@@ -159,7 +160,7 @@ def _apply(slot: _Slot, prepared: PreparedRule, finding: Finding, previous: aler
     if step.transitions or step.changed or step.removed:
         step = finding.with_annotations(prepared, step)
         slot.has_changed = True
-        slot.told += alert_rows.save(slot.memory, prepared.rule, step, slot.at)
+        slot.told += alert_rows.save(slot.memory, prepared.rule, step, slot.at, prepared.outgoing)
     else:
         slot.memory.states[prepared.rule.pk] = step.states
     slot.outcome.transitions += len(step.transitions)

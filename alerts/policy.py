@@ -133,13 +133,13 @@ def _nodes() -> Iterable[RouteNode]:
 
 def _sources(rules: Sequence[InhibitRule], rule_ids: set[int], at: datetime) -> Iterable[Subject]:
     """Firing alerts that can mute: higher severities of `rule_ids`, and what the equalities of `rules` let through."""
-    wanted = Q(rule_id__in=rule_ids, severity__in=SEVERITY_ORDER[1:])
+    wanted = Q(rule_id__in=rule_ids, rule__mutes_lower=True, severity__in=SEVERITY_ORDER[1:])
     for rule in rules:
         wanted |= Q(labels__contains={matcher.name: matcher.value for matcher in rule.source if _is_pinned(matcher)})
     firing = models.Alert.objects.filter(wanted, state=models.Alert.State.FIRING, is_shadow=False)
     live = firing.exclude(source=models.Alert.Source.API, ends_at__lte=at)
-    for labels, rule_id in live.values_list("labels", "rule_id").iterator():
-        yield Subject(Labels.of(labels), rule_id)
+    for labels, rule_id, mutes_lower in live.values_list("labels", "rule_id", "rule__mutes_lower").iterator():
+        yield Subject(Labels.of(labels), rule_id if mutes_lower else None)
 
 
 def _is_pinned(matcher: Matcher) -> bool:

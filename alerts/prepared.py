@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from alerts.engine.thresholds import Operator, Resolver
 from alerts.engine.thresholds import Threshold as Limit
 from alerts.engine.units import PLAIN, unit_of
 from alerts.models import Rule, RuleGroup, Threshold
+from alerts.outgoing import Outgoing, current
 from monitoring import promql
 from monitoring.promql import Labels
 
@@ -34,6 +35,7 @@ class PreparedRule:
     identities: identity.IdentityBuilder
     annotations: Mapping[str, template.Template]
     resolver: Resolver = field(default_factory=Resolver)
+    outgoing: Outgoing = field(default_factory=Outgoing)
     # Which element of the answer an alert came from; its templates speak of that element's labels.
     elements: dict[Labels, Labels] = field(default_factory=dict)
     reported: frozenset[Labels] | None = None  # identities with data lately; only the no-data policy “fire” asks
@@ -57,11 +59,12 @@ _remembered: dict[int, PreparedGroup] = {}
 
 
 def prepare(group: RuleGroup) -> PreparedGroup:
-    """Return the group ready to evaluate; two small queries when nothing changed."""
-    stamp = _stamp(group)
+    """Return the group ready to evaluate; three small queries when nothing changed."""
+    outgoing = current()
+    stamp = (*_stamp(group), outgoing)
     known = _remembered.get(group.pk)
     if known is None or known.stamp != stamp:
-        known = PreparedGroup(group, tuple(_prepare_rules(group)), stamp)
+        known = PreparedGroup(group, tuple(_prepare_rules(group, outgoing)), stamp)
         _remembered[group.pk] = known
     return known
 
@@ -71,16 +74,26 @@ def _stamp(group: RuleGroup) -> tuple[object, ...]:
     rules = group.rules.aggregate(Count("id"), Max("updated_at"), Max("revision"))
     rows = Threshold.objects.filter(rule__group=group)
     thresholds = rows.aggregate(Count("id"), Max("id"), Max("updated_at"))
-    return (group.interval_seconds, group.limit, group.name, *rules.values(), *thresholds.values())
+    terms = (group.interval_seconds, group.query_offset_seconds, group.limit, group.name)
+    return (*terms, *rules.values(), *thresholds.values())
 
 
-def _prepare_rules(group: RuleGroup) -> Iterable[PreparedRule]:
+def _prepare_rules(group: RuleGroup, outgoing: Outgoing) -> Iterable[PreparedRule]:
     rules = group.rules.filter(life__in=EVALUATED).prefetch_related("thresholds").order_by("position", "id")
-    return [_prepare_rule(rule, group) for rule in rules]
+    return [_prepare_rule(rule, group, outgoing) for rule in rules]
 
 
-def _prepare_rule(rule: Rule, group: RuleGroup) -> PreparedRule:
-    rows = list(rule.thresholds.all())
+def _prepare_rule(rule: Rule, group: RuleGroup, outgoing: Outgoing) -> PreparedRule:
+    limits = [limit_of(row) for row in rule.thresholds.all()]
+    found = ready(rule, group, limits, {name: template.compile(text) for name, text in rule.annotations.items()})
+    found.outgoing = outgoing
+    return found
+
+
+def ready(
+    rule: Rule, group: RuleGroup, limits: Sequence[Limit], annotations: Mapping[str, template.Template]
+) -> PreparedRule:
+    """One rule ready to evaluate, saved or not; raises TemplateError when a template of its labels is wrong."""
     query, problem = None, ""
     try:
         query = promql.parse(rule.expr)
@@ -98,10 +111,10 @@ def _prepare_rule(rule: Rule, group: RuleGroup) -> PreparedRule:
             limit=group.limit,
             unit=unit_of(query) if query else PLAIN,
         ),
-        limits=tuple(limit_of(row) for row in rows),
-        has_thresholds=bool(rows),
+        limits=tuple(limits),
+        has_thresholds=bool(limits),
         identities=identity.IdentityBuilder(rule.name, rule.labels),
-        annotations={name: template.compile(text) for name, text in rule.annotations.items()},
+        annotations=annotations,
     )
 
 

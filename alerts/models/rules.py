@@ -28,6 +28,9 @@ class RuleGroup(models.Model):
         "interval", default=15, validators=[MinValueValidator(1), MaxValueValidator(86400)]
     )
     limit = models.PositiveIntegerField(default=0, help_text="Most alerts one rule may raise; 0 is no limit.")
+    query_offset_seconds = DurationField(
+        "query offset", default=0, help_text="Ask for values of so long ago, for samples that come late."
+    )
     is_enabled = models.BooleanField("enabled", default=True)
     managed_by = models.CharField(max_length=200, blank=True, help_text="The file that owns this group; empty: staff.")
     history = HistoricalRecords()
@@ -103,6 +106,11 @@ class Rule(models.Model):
     no_data_resolve_seconds = DurationField("resolve after", default=3600)
     labels = models.JSONField(default=dict, blank=True, help_text="Added to each alert; values may be templates.")
     annotations = models.JSONField(default=dict, blank=True, help_text="summary, description, runbook_url …")
+    mutes_lower = models.BooleanField(
+        "a worse severity mutes the milder",
+        default=True,
+        help_text="Off, as in Prometheus: each severity of a series is told on its own.",
+    )
     revision = models.PositiveIntegerField(default=1, editable=False)
     starter_key = models.CharField(max_length=100, blank=True, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
@@ -112,7 +120,8 @@ class Rule(models.Model):
         ordering = ["group__name", "position", "name"]
         constraints = [
             models.UniqueConstraint(
-                fields=["group", "name"],
+                # A rule file may use a name for several rules of a group; those differ by their place.
+                fields=["group", "name", "position"],
                 name="rule_name_once_a_group",
                 violation_error_message="This group has a rule of this name already; choose another name.",
             ),
