@@ -127,6 +127,9 @@ class Notification(models.Model):
     error_class = models.CharField(max_length=80, blank=True)
     last_error = models.TextField(blank=True)
     flushed_at = models.DateTimeField()
+    step_run = models.ForeignKey(
+        "StepRun", on_delete=models.SET_NULL, null=True, blank=True, related_name="notifications", db_index=False
+    )  # the step of an escalation that told it
     created_at = models.DateTimeField()
     sent_at = models.DateTimeField(null=True, blank=True)
     slack_channel = models.CharField(max_length=50, blank=True)
@@ -152,6 +155,9 @@ class Notification(models.Model):
                 condition=models.Q(state__in=["queued", "sending"]),
                 name="notification_open",
             ),  # serves: the first open message of each group, which alone may be sent
+            models.Index(
+                fields=["step_run"], condition=models.Q(step_run__isnull=False), name="notification_step_run"
+            ),  # serves: what a step of an escalation came to
             models.Index(fields=["state", "-id"], name="notification_state"),  # serves: dead letters, the list
         ]
 

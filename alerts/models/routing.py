@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from simple_history.models import HistoricalRecords
 
+from alerts.engine.intervals import IntervalError, zone
 from alerts.engine.matching import MatcherError, parse_alertmanager_matchers
 from alerts.models.fields import DurationField
 
@@ -43,6 +45,14 @@ class Receiver(models.Model):
         blank=True,
         related_name="+",
         help_text="Told instead when a message here is given up.",
+    )
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="own_receiver",
+        help_text="Whose ways out these are, when an escalation tells a person.",
     )
     managed_by = models.CharField(max_length=200, blank=True)
     history = HistoricalRecords()
@@ -130,6 +140,14 @@ class TimeInterval(models.Model):
         return self.name
 
 
+def clean_location(value: str) -> None:
+    """Refuse what is no IANA time zone; raises ValidationError."""
+    try:
+        zone(value)
+    except IntervalError as error:
+        raise ValidationError(f"Unknown time zone {value!r}; write a name such as Europe/Zagreb.") from error
+
+
 def clean_matchers(value: Any) -> None:
     """A JSON list of matchers such as `severity="critical"`; raises ValidationError."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -169,6 +187,10 @@ class Route(models.Model):
     goes_on = models.BooleanField("continue", default=False, help_text="Try the following siblings as well.")
     mute_intervals = models.ManyToManyField(TimeInterval, blank=True, related_name="+")
     active_intervals = models.ManyToManyField(TimeInterval, blank=True, related_name="+")
+    escalation = models.ForeignKey(
+        "EscalationPolicy", on_delete=models.SET_NULL, null=True, blank=True, related_name="routes",
+        help_text="What happens when nobody acknowledges; empty: as the parent.",
+    )  # fmt: skip
     managed_by = models.CharField(max_length=200, blank=True)
     history = HistoricalRecords()
 
