@@ -13,7 +13,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 BASE_DIR = Path(__file__).resolve().parent.parent
 # sun_path is 108 bytes on Linux and 104 on macOS, with a closing zero; Postgres adds "/.s.PGSQL.5432".
 MAX_SOCKET_PATH = 103
+# By kind of security; a relay on this machine speaks plainly.
+MAIL_PORTS = {"starttls": 587, "tls": 465, "none": 25}
 LOCAL_NAMES = ["localhost", "127.0.0.1", "[::1]"]
 
 
@@ -92,6 +94,30 @@ class Env:
     query_max_samples: int
     query_max_series: int
     query_timeout_seconds: float
+    collects: bool
+    scrapes: bool
+    profiles_kept: int
+    email: Email
+
+
+@dataclass(frozen=True)
+class Email:
+    """The mail server that email receivers use; without a host nothing can be sent."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    security: str  # "starttls", "tls" or "none"
+    sender: str
+    timeout_seconds: float
+
+
+def secret_values(env: Env) -> frozenset[str]:
+    """Return the secrets of this process, for whoever must keep them out of texts."""
+    holders: tuple[Any, ...] = (env, env.database, env.email)
+    found = {getattr(holder, one.name) for holder in holders for one in fields(holder) if not one.repr}
+    return frozenset(value for value in found if isinstance(value, str) and value)
 
 
 class _Reader:
@@ -183,6 +209,27 @@ def _redis(reader: _Reader, run_dir: Path) -> Redis:
     return Redis(url)
 
 
+def _email(reader: _Reader) -> Email:
+    host = reader.text("ALPHAQ_EMAIL_HOST")
+    security = reader.text("ALPHAQ_EMAIL_SECURITY", "starttls" if host else "none").lower()
+    if security not in MAIL_PORTS:
+        reader.problems.append(f"ALPHAQ_EMAIL_SECURITY={security!r}: give starttls, tls or none")
+        security = "starttls"
+    user = reader.text("ALPHAQ_EMAIL_USER")
+    sender = reader.text("ALPHAQ_EMAIL_FROM", user if "@" in user else "alphaq@localhost")
+    if not re.search(r"[^@\s<]+@[^@\s>]+", sender):
+        reader.problems.append(f"ALPHAQ_EMAIL_FROM={sender!r}: give an address such as Alpha-Q <alphaq@example.com>")
+    return Email(
+        host=host or "localhost",
+        port=int(reader.number("ALPHAQ_EMAIL_PORT", MAIL_PORTS[security], 1, 65535)),
+        user=user,
+        password=reader.secret("ALPHAQ_EMAIL_PASSWORD"),
+        security=security,
+        sender=sender,
+        timeout_seconds=reader.number("ALPHAQ_EMAIL_TIMEOUT", 10, 1, 60),
+    )
+
+
 def _url(reader: _Reader, name: str, default: str) -> str:
     value = reader.text(name, default)
     if value and urlsplit(value).scheme not in ("http", "https"):
@@ -236,6 +283,10 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "query_max_samples": int(reader.number("ALPHAQ_QUERY_MAX_SAMPLES", 50e6, 1000, 1e10)),
         "query_max_series": int(reader.number("ALPHAQ_QUERY_MAX_SERIES", 200_000, 10, 1e8)),
         "query_timeout_seconds": reader.number("ALPHAQ_QUERY_TIMEOUT", 60, 0.1, 3600),
+        "collects": reader.flag("ALPHAQ_COLLECT", True),
+        "scrapes": reader.flag("ALPHAQ_SCRAPE", True),
+        "profiles_kept": int(reader.number("ALPHAQ_PROFILES_KEPT", 200, 1, 10_000)),
+        "email": _email(reader),
     }
     if reader.problems:
         raise EnvError(reader.problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -11,6 +12,13 @@ from django.http import HttpRequest, HttpResponse
 
 log = structlog.get_logger("alphaq.request")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+#: What proxies and clients send as X-Request-ID: UUIDs, hex, base64url; nothing that could pass for another field.
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{7,127}")
+
+
+def request_id_for(given: str) -> str:
+    """Return the caller's id when it is a sane one (8 to 128 letters, digits, . _ - + =), else a new one."""
+    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 class RequestLogMiddleware:
@@ -25,7 +33,7 @@ class RequestLogMiddleware:
             # Before anything counts it: a made-up method would become a label value.
             return HttpResponse("This method is not known here.\n", status=501, content_type="text/plain")
         started = time.perf_counter()
-        request_id = uuid.uuid4().hex
+        request_id = request_id_for(request.headers.get("X-Request-ID", ""))
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             response = self.get_response(request)

@@ -53,4 +53,4 @@ app.conf.update(
 @signals.setup_logging.connect
 def _keep_our_logging(**_: object) -> None:
     """Celery would replace the handlers; ours write JSON and hide secrets."""
-    logs.configure(ENV.log_level, ENV.log_dir)
+    logs.configure(ENV.log_level, ENV.log_dir, ENV.redis.url, portal_env.secret_values(ENV))

@@ -157,5 +157,17 @@ WHITENOISE_AUTOREFRESH = DEBUG
 PROMETHEUS_EXPORT_MIGRATIONS = False
 PROMETHEUS_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, float("inf"))
 
+EMAIL_HOST = ENV.email.host
+EMAIL_PORT = ENV.email.port
+EMAIL_HOST_USER = ENV.email.user
+EMAIL_HOST_PASSWORD = ENV.email.password
+EMAIL_USE_TLS = ENV.email.security == "starttls"
+EMAIL_USE_SSL = ENV.email.security == "tls"
+EMAIL_TIMEOUT = ENV.email.timeout_seconds
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.email.sender
+
 LOGGING_CONFIG = None
-logs.configure(ENV.log_level, ENV.log_dir)
+try:
+    logs.configure(ENV.log_level, ENV.log_dir, ENV.redis.url, _env.secret_values(ENV))
+except logs.LogFolderError as _error:
+    sys.exit(str(_error))

@@ -43,7 +43,7 @@ class HostCollector(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self.enabled = _is_on("ALPHAQ_COLLECT")
+        self.enabled = settings.ENV.collects
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -94,7 +94,7 @@ class TargetScraper(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
-        self.enabled = _is_on("ALPHAQ_SCRAPE")
+        self.enabled = settings.ENV.scrapes
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -144,7 +144,3 @@ class _ForkPause:
         if self._is_paused:
             self._is_paused = False
             TICK_LOCK.release()
-
-
-def _is_on(name: str) -> bool:
-    return os.environ.get(name, "1").strip().lower() not in ("0", "false", "no", "off")

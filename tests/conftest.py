@@ -15,6 +15,7 @@ from django.core.cache import caches
 from django.db import connections
 
 from alphaq_portal import env as portal_env
+from alphaq_portal import logs
 from alphaq_portal.children import stop_all
 from alphaq_portal.embedded import Postgres, Valkey, private_dir
 
@@ -58,6 +59,12 @@ def services() -> Iterator[dict[str, str]]:
 def _quick_passwords() -> None:
     """Real password hashing takes most of a second on purpose; tests make many users."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_log() -> None:
+    """The settings name the Redis of whoever works here: warnings of tests do not belong on that portal's page."""
+    logs.configure("INFO")
 
 
 @pytest.fixture(scope="session")

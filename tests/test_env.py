@@ -29,10 +29,14 @@ def test_every_problem_is_told_at_once():
                 "ALPHAQ_DEBUG": "perhaps",
                 "ALPHAQ_METRICS_URL": "prometheus:9090",
                 "ALPHAQ_LOG_LEVEL": "loud",
+                "ALPHAQ_EMAIL_SECURITY": "ssh",
+                "ALPHAQ_EMAIL_FROM": "portal",
+                "ALPHAQ_SCRAPE": "sometimes",
             }
         )
     told = "\n".join(caught.value.problems)
-    for name in ("PORT", "COLLECT_INTERVAL", "DATABASE_URL", "REDIS_URL", "DEBUG", "METRICS_URL", "LOG_LEVEL"):
+    names = "PORT COLLECT_INTERVAL DATABASE_URL REDIS_URL DEBUG METRICS_URL LOG_LEVEL EMAIL_SECURITY EMAIL_FROM SCRAPE"
+    for name in names.split():
         assert name in told
 
 
@@ -91,3 +95,32 @@ def test_the_external_address_is_an_allowed_host_and_origin():
     read = env.read({"ALPHAQ_EXTERNAL_URL": "https://watch.example.org/"})
     assert "watch.example.org" in read.allowed_hosts
     assert "https://watch.example.org" in read.csrf_origins
+
+
+@pytest.mark.parametrize(
+    ("given", "security", "port"),
+    [
+        ({}, "none", 25),
+        ({"ALPHAQ_EMAIL_HOST": "mail.example.com"}, "starttls", 587),
+        ({"ALPHAQ_EMAIL_HOST": "mail.example.com", "ALPHAQ_EMAIL_SECURITY": "tls"}, "tls", 465),
+        ({"ALPHAQ_EMAIL_HOST": "mail.example.com", "ALPHAQ_EMAIL_PORT": "2525"}, "starttls", 2525),
+    ],
+)
+def test_mail_to_another_machine_is_encrypted_unless_said_otherwise(given: dict[str, str], security: str, port: int):
+    email = env.read(given).email
+    assert (email.security, email.port) == (security, port)
+
+
+def test_a_mail_password_comes_from_a_file_and_is_never_shown(tmp_path: Path):
+    path = tmp_path / "mail"
+    path.write_text(SECRET + "\n")
+    read = env.read({"ALPHAQ_EMAIL_HOST": "mail.example.com", "ALPHAQ_EMAIL_PASSWORD_FILE": str(path)})
+    assert read.email.password == SECRET
+    assert SECRET not in repr(read)
+    assert SECRET in env.secret_values(read)
+
+
+def test_a_worker_collects_and_scrapes_unless_told_otherwise():
+    assert (env.read({}).collects, env.read({}).scrapes) == (True, True)
+    assert not env.read({"ALPHAQ_COLLECT": "0"}).collects
+    assert not env.read({"ALPHAQ_SCRAPE": "off"}).scrapes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -198,8 +199,8 @@ def test_the_worker_of_a_mere_host_does_not_scrape():
     assert step._thread is None
 
 
-def test_scraping_in_workers_can_be_switched_off(monkeypatch):
-    monkeypatch.setenv("ALPHAQ_SCRAPE", "0")
+def test_scraping_in_workers_can_be_switched_off(settings):
+    settings.ENV = dataclasses.replace(settings.ENV, scrapes=False)
     assert not TargetScraper(worker("ingest")).enabled
 
 
