@@ -1,6 +1,9 @@
 """The rows of monitoring."""
 
 from .dashboards import Dashboard, Panel, PanelQuery
+from .deploys import Deploy
+from .metadata import MetricMetadata
+from .probes import Probe, ProbeState
 from .registry import Deployment, HealthKind, Host, ModelVersion, ServedModel, Team
 from .samples import (
     Block,
@@ -26,15 +29,19 @@ __all__ = [
     "Chunk",
     "Dashboard",
     "Day",
+    "Deploy",
     "Deployment",
     "HealthKind",
     "Host",
     "Layout",
     "Mark",
+    "MetricMetadata",
     "ModelVersion",
     "Panel",
     "PanelQuery",
     "PlannedDrop",
+    "Probe",
+    "ProbeState",
     "Retention",
     "Row",
     "ScrapeClaim",

@@ -64,7 +64,7 @@ class HealthKind(models.TextChoices):
     VLLM = "vllm", "vLLM: /health"
     TORCHSERVE = "torchserve", "TorchServe: /ping"
     TRITON = "triton", "Triton: /v2/health/ready"
-    OLLAMA = "ollama", "Ollama: /api/version"
+    OLLAMA = "ollama", "Ollama: /api/tags"
 
 
 class Team(models.Model):
@@ -156,6 +156,10 @@ class Deployment(models.Model):
     metrics_url = models.CharField("metrics URL", max_length=2000, blank=True, help_text="Scraped when given.")
     health_url = models.CharField("health URL", max_length=2000, blank=True, help_text="Asked whether it is well.")
     health_kind = models.CharField("health kind", max_length=20, choices=HealthKind, default=HealthKind.PLAIN)
+    health_model = models.CharField(
+        "model at the server", max_length=200, blank=True,
+        help_text="Its name there, asked for too where the kind knows models. Empty: the name here (vLLM: not asked).",
+    )  # fmt: skip
     is_enabled = models.BooleanField("enabled", default=True, help_text="Off: neither scraped nor asked.")
     deployed_at = models.DateTimeField(auto_now_add=True)
     history = HistoricalRecords()
@@ -171,7 +175,12 @@ class Deployment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.version} on {self.host or urlsplit(self.url or self.metrics_url).netloc}"
+        return f"{self.version} on {self.place}"
+
+    @property
+    def place(self) -> str:
+        """Where it runs, in one word: its host, else host:port of its URL."""
+        return str(self.host or urlsplit(self.url or self.metrics_url).netloc)
 
     def clean(self) -> None:
         """Refuse URLs that nobody can ask; raises ValidationError by field."""
