@@ -26,7 +26,7 @@ class TellsLoss(logging.Handler):
             return
 
 
-class Console(TellsLoss, logging.StreamHandler):  # type: ignore[type-arg]
+class Console(TellsLoss, logging.StreamHandler):
     """Standard error."""
 
 

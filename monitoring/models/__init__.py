@@ -4,6 +4,7 @@ from .dashboards import Dashboard, Panel, PanelQuery
 from .deploys import Deploy
 from .metadata import MetricMetadata
 from .probes import Probe, ProbeState
+from .profiles import LogLine, Profile, ProfileRate
 from .registry import Deployment, HealthKind, Host, ModelVersion, ServedModel, Team
 from .samples import (
     Block,
@@ -34,6 +35,7 @@ __all__ = [
     "HealthKind",
     "Host",
     "Layout",
+    "LogLine",
     "Mark",
     "MetricMetadata",
     "ModelVersion",
@@ -42,6 +44,8 @@ __all__ = [
     "PlannedDrop",
     "Probe",
     "ProbeState",
+    "Profile",
+    "ProfileRate",
     "Retention",
     "Row",
     "ScrapeClaim",
