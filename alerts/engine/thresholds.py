@@ -332,15 +332,16 @@ def compare(
 ) -> dict[str, BoolArray]:
     """Return per severity which series are past their limit: (n,) booleans; without a row never.
 
-    values: (n,) floats in the order of the resolved labels. active: per severity, which series fire now; these are
-    compared with the recovery value. NaN is past no limit except under "!=", as in PromQL (PA-14).
+    values: (n,) floats in the order of the resolved labels, or (steps, n) for many times at once; the answer has the
+    same shape. active: per severity, which series fire now; these are compared with the recovery value. NaN is past no
+    limit except under "!=", as in PromQL (PA-14).
     """
     result = {}
     for severity, terms in resolution.terms.items():
         firing = None if active is None else active.get(severity)
         lower = terms.lower if firing is None else np.where(firing, terms.held_lower, terms.lower)
         upper = terms.upper if firing is None else np.where(firing, terms.held_upper, terms.upper)
-        past = np.zeros(len(values), dtype=bool)
+        past = np.zeros(values.shape, dtype=bool)
         for operator, where in terms.operators:
             past |= where & _COMPARE[operator](values, lower, upper)
         result[severity] = past
