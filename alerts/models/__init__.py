@@ -1,6 +1,7 @@
 """Tables of the alerts app."""
 
 from alerts.models.alerts import Alert, Event, Mark
+from alerts.models.backtests import Backtest
 from alerts.models.escalation import (
     Escalation,
     EscalationPolicy,
@@ -20,7 +21,7 @@ from alerts.models.silences import Dependency, Flap, InhibitRule, Silence
 from alerts.models.slack import SlackClick, SlackLink
 
 __all__ = [
-    "Alert", "Attempt", "ChannelState", "Dependency", "Escalation", "EscalationPolicy", "EscalationStep",
+    "Alert", "Attempt", "Backtest", "ChannelState", "Dependency", "Escalation", "EscalationPolicy", "EscalationStep",
     "EvaluationRecord", "Event", "Flap", "GlobalConfig", "Group", "GroupAlert", "GroupClock", "Ingest", "InhibitRule",
     "Integration", "Mark", "Notification", "NotifyLog", "Posting", "Receiver", "Rota", "RotaMember", "RotaOverride",
     "Route", "Rule", "RuleGroup", "RuleStatus", "Severity", "Silence", "SlackApp", "SlackClick", "SlackLink",
