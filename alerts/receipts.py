@@ -18,6 +18,7 @@ from alerts import bulk, channel_states, compose
 from alerts.channel_states import States
 from alerts.channels.base import DeliveryError, Permanent, Receipt, Repost, Shrink, Transient
 from alerts.engine import delivery
+from alerts.engine.message import Message
 from alerts.engine.muting import SEVERITY_ORDER
 from alerts.models import Alert, Attempt, Event, GroupAlert, Integration, Notification, NotifyLog, Receiver
 from alerts.transmit import Outcome, Parcel
@@ -315,8 +316,23 @@ def queue_notice(
     way: Integration, name: str, words: str, at: datetime, *, key: str, kind: str = _KIND.POST, severity: str = "info"
 ) -> Notification:
     """A queued message of the portal about itself; one for each `key` and way out, however often it is asked for."""
-    dedup_key = hashlib.sha256(f"{key}|{way.pk}".encode()).hexdigest()
+    dedup_key = _key(key, way)
     content = compose.notice(name, words, receiver=way.receiver.name, at=at, outbox_id=dedup_key, severity=severity)
+    return _queued(way, content, words, at, dedup_key, kind, severity)
+
+
+def queue_test(way: Integration, content: Message, words: str, at: datetime, *, key: str) -> Notification:
+    """A queued message that says of itself that it is a test; it counts for nothing that people were told."""
+    return _queued(way, content, words, at, _key(key, way), _KIND.TEST, "")
+
+
+def _key(key: str, way: Integration) -> str:
+    return hashlib.sha256(f"{key}|{way.pk}".encode()).hexdigest()
+
+
+def _queued(
+    way: Integration, content: Message, words: str, at: datetime, dedup_key: str, kind: str, severity: str
+) -> Notification:
     given = {
         "integration": way, "receiver_name": way.receiver.name, "group_key": f"notice:{dedup_key[:50]}", "kind": kind,
         "status": content.status, "severity": severity, "why": "notice", "reason": words,
