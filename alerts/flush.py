@@ -17,7 +17,7 @@ import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 
-from alerts import bulk, compose, policy
+from alerts import bulk, compose, escalate, policy
 from alerts.engine import timing
 from alerts.engine.muting import Muter, MuteReason
 from alerts.engine.routing import Route, Tree
@@ -163,7 +163,19 @@ def _flush_rows(rows: QuerySet[Group], at: datetime, limit: int) -> list[int]:
         _tell(tick, tree.tree, at, writes)
         _advance(tick, at)
     bulk.update(groups, ["first_flush_at", "next_flush_at", "last_flush_at", "last_reason", "missed_flushes"])
-    return _save(writes)
+    return _save(writes) + escalate.follow([_followed(tick) for tick in ticks], at)
+
+
+def _followed(tick: _Tick) -> escalate.Followed:
+    """What the tick means for escalation."""
+    active = tick.view.firing | tick.view.muted_firing
+    return escalate.Followed(
+        group=tick.group,
+        route_id=tick.group.route_id,
+        told=[member.alert for member in tick.members if member.alert.fingerprint in tick.view.firing],
+        active=frozenset(member.alert_id for member in tick.members if member.alert.fingerprint in active),
+        told_before=frozenset(print_ for log in tick.logs.values() for print_ in log.firing),
+    )
 
 
 def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
@@ -198,7 +210,8 @@ def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
 
 def _open_messages(keys: Sequence[str]) -> Iterable[Notification]:
     """Messages about these groups that are still to be sent, oldest first, and the last kept one of each group."""
-    told = Notification.objects.filter(group_key__in=keys, kind__in=_TOLD_KINDS)
+    # What an escalation says stands for itself: a tick must not take it for what the group said.
+    told = Notification.objects.filter(group_key__in=keys, kind__in=_TOLD_KINDS, step_run__isnull=True)
     told = told.select_related("digest").defer("message", "digest__message")
     kept = told.filter(state=_STATE.KEPT).order_by("group_key", "-id").distinct("group_key")
     return [*told.filter(state__in=_UNSENT).order_by("id"), *kept]

@@ -18,7 +18,7 @@ from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, transaction
 
-from alerts import deliver, evaluate, flush, housekeeping, metrics
+from alerts import clicks, deliver, escalate, evaluate, flush, housekeeping, metrics
 from monitoring import heartbeats
 
 log = structlog.get_logger(__name__)
@@ -89,6 +89,17 @@ def flush_due() -> int:
     return made
 
 
+@shared_task(name="alerts.tasks.escalate_due")
+@_tick("escalate")
+def escalate_due() -> int:
+    """Run every step of an escalation whose time has come; returns the number of messages."""
+    made = len(escalate.run_due(_now()))
+    heartbeats.beat("tick", "escalate", _now().timestamp())
+    if made:
+        _enqueue_delivery()
+    return made
+
+
 @shared_task(name="alerts.tasks.deliver_due")
 @_tick("deliver")
 def deliver_due() -> dict[str, int]:
@@ -107,8 +118,25 @@ def beat_heartbeat() -> None:
 @shared_task(name="alerts.tasks.keep_house")
 @_tick("house")
 def keep_house() -> Any:
-    """Remove what nobody needs any more."""
+    """Remove what nobody needs any more, and do what was pressed in Slack while no worker could be told."""
+    clicks.work_off(_now())
+    clicks.expire(_now())
     return housekeeping.keep_house(_now())
+
+
+@shared_task(name="alerts.tasks.answer_clicks")
+@_tick("clicks")
+def answer_clicks() -> int:
+    """Do what was pressed in Slack; returns how many presses."""
+    done = clicks.work_off(_now())
+    if done:
+        _enqueue_delivery()
+    return done
+
+
+def enqueue_clicks() -> None:
+    """Let a worker do what was pressed, once it is committed; without a broker the next keep_house does."""
+    transaction.on_commit(lambda: answer_clicks.apply_async(retry=False, queue="deliver"), robust=True)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ def _tick(task: str, seconds: float, queue: str = "portal") -> dict[str, Any]:
 BEAT_SCHEDULE = {
     "evaluate": _tick("alerts.tasks.evaluate_due", ENV.tick_seconds),
     "flush": _tick("alerts.tasks.flush_due", ENV.tick_seconds),
+    "escalate": _tick("alerts.tasks.escalate_due", ENV.tick_seconds),
     "deliver": _tick("alerts.tasks.deliver_due", ENV.tick_seconds, queue="deliver"),
     "heartbeat": _tick("alerts.tasks.beat_heartbeat", 5),
     "watch-hosts": _tick("monitoring.tasks.watch_hosts", 15),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from alerts import deliver
@@ -11,9 +11,13 @@ from alerts.channels.base import Receipt
 from alerts.engine.fingerprint import fingerprint
 from alerts.models import (
     Alert,
+    EscalationPolicy,
+    EscalationStep,
     Integration,
     Notification,
     Receiver,
+    Rota,
+    RotaMember,
     Route,
     Rule,
     RuleGroup,
@@ -92,6 +96,23 @@ def route(parent: Route | None = None, **fields: Any) -> Route:
             "group_wait_seconds": 30, "group_interval_seconds": 300, "repeat_interval_seconds": 14_400,
         } | fields  # fmt: skip
     return Route.objects.create(parent=parent, **fields)
+
+
+def policy(name: str = "p1", *steps: tuple[float, Any], **fields: Any) -> EscalationPolicy:
+    """A policy that takes every alert that `matchers` hold for; a step is its wait and a receiver, user or rota."""
+    row = EscalationPolicy.objects.create(**({"name": name, "takes_matching": True} | fields))
+    for position, (wait, target) in enumerate(steps):
+        kind = {Receiver: "receiver", Rota: "rota"}.get(type(target), "user")
+        EscalationStep.objects.create(policy=row, position=position, wait_seconds=wait, **{kind: target})
+    return row
+
+
+def rota(name: str = "ml", *members: Any, **fields: Any) -> Rota:
+    """A weekly rota from Monday 2 March 2026, 09:00 UTC."""
+    row = Rota.objects.create(**({"name": name, "starts_on": date(2026, 3, 2)} | fields))
+    for position, user in enumerate(members):
+        RotaMember.objects.create(rota=row, user=user, position=position)
+    return Rota.objects.get(pk=row.pk)
 
 
 def silence(*matchers: str, starts_at: datetime = T0, ends_at: datetime | None = None, **fields: Any) -> Silence:
