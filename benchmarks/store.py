@@ -243,6 +243,7 @@ def _feed_ours(
     def house(now_ms: int) -> None:
         ours.store.ensure_partitions(now_ms)
         ours.store.pivot(now_ms)
+        ours.store.join_halves(now_ms)
         ours.store.compact(now_ms)
 
     ours.feed(source.names, hosts, start_ms, house, prefix)

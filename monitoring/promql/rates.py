@@ -14,15 +14,16 @@ def extrapolated(windows: Windows, counter: bool, rate: bool) -> tuple[Floats, B
     A counter's resets are added back and it is not extrapolated below zero. Needs two samples.
     """
     first, last = windows.first, windows.last
+    first_ms, last_ms = windows.first_ms, windows.last_ms
     with np.errstate(all="ignore"):
         result = last - first
         if counter:
             result = _with_resets(windows, result)
-        sampled = (windows.last_ms - windows.first_ms) / 1000.0
+        sampled = (last_ms - first_ms) / 1000.0
         average = sampled / np.maximum(windows.count - 1, 1)
         threshold = average * 1.1
-        to_start = (windows.first_ms - (windows.ends - windows.range_ms)) / 1000.0
-        to_end = (windows.ends - windows.last_ms) / 1000.0
+        to_start = (first_ms - (windows.ends - windows.range_ms)) / 1000.0
+        to_end = (windows.ends - last_ms) / 1000.0
         to_start = np.where(to_start >= threshold, average / 2, to_start)
         to_end = np.where(to_end >= threshold, average / 2, to_end)
         if counter:

@@ -4,6 +4,7 @@ from .backfill import Batch, gather, write
 from .codec import CorruptChunk
 from .compact import Compacted, compact
 from .exposition import BadLine, read_lines, sample_line
+from .halves import join_halves
 from .head import SlotReader, shared_select
 from .house import HouseReport, ensure_partitions, keep_house
 from .keys import BadKey, sample_key
@@ -40,6 +41,7 @@ __all__ = [
     "drop_before",
     "ensure_partitions",
     "gather",
+    "join_halves",
     "keep_house",
     "label_names",
     "label_values",

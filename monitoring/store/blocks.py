@@ -80,8 +80,11 @@ def join(matrices: Iterable[tuple[LabelRow, Ints, Floats]]) -> list[Block]:
 
 
 def _tidy(labels: LabelRow, ts: Ints, values: Floats) -> list[Block]:
-    bits = np.ascontiguousarray(values).view(np.uint64)
-    values = bits.view(np.float64)
+    with np.errstate(all="ignore"):
+        total = values.sum()
+    if np.isfinite(total):  # one pass has shown that nothing is NaN: neither stale nor absent
+        return [Block(labels, ts, values)]
+    bits = values.view(np.uint64)
     is_sparse = (bits == ABSENT_BITS).any(axis=1)
     doubtful = np.flatnonzero(is_sparse | (bits[:, 0] == STALE_BITS))
     if not len(doubtful):

@@ -21,7 +21,7 @@ from .codec import unpack_times
 from .index import Bounds, Index, Picked, current
 from .matrix import Piece, assemble
 from .read import select
-from .records import PIVOT_MS, WINDOW_MS
+from .records import HALF_MS, WINDOW_MS
 from .tiers import Place, place_of
 
 #: Lookback and the usual rate window are five minutes; the rest is for rules that are evaluated late.
@@ -141,7 +141,7 @@ class Head:
 
     def _learn_blocks(self, index: Index, low_ms: int, cursor: str) -> None:
         """Read what was turned into blocks before we saw it as rows: nearly nothing, once we have begun."""
-        first = low_ms - PIVOT_MS
+        first = low_ms - HALF_MS
         found = wire.execute(
             "select source_id, layout_id, first_ms, ts from store_block"
             " where win >= %s and first_ms >= %s and created >= %s::xid8",

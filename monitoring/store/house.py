@@ -15,6 +15,7 @@ from ..models import Retention
 from ..promql import QueryError, parse_matchers
 from . import partitions, wire
 from .compact import Compacted, compact
+from .halves import join_halves
 from .merge import GRACE_MS, Merged, merge
 from .pivot import pivot
 from .records import DAY_WINDOWS, WINDOW_MS
@@ -58,6 +59,7 @@ def keep_house(now_ms: int, max_source_windows: int = MAX_SOURCE_WINDOWS) -> Hou
     ensure_partitions(now_ms)
     forget_restored_ids()
     pivoted = pivot(now_ms)
+    join_halves(now_ms)
     compacted = compact(now_ms, max_source_windows)
     plan_block_drops(now_ms, GRACE_MS)
     merged = merge(now_ms, max_source_windows)

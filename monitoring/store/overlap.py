@@ -14,7 +14,7 @@ from . import wire
 from .catalog import Ids, Learnt
 from .codec import unpack_times
 from .matrix import Piece, assemble
-from .records import ABSENT, PIVOT_MS, WINDOW_MS
+from .records import ABSENT, HALF_MS, WINDOW_MS
 
 
 def times_in_blocks(asked: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -29,7 +29,7 @@ def times_in_blocks(asked: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
     rows = wire.execute(
         "select source_id, ts from store_block"
         " where source_id = any(%s) and win between %s and %s and first_ms between %s and %s",
-        [list(by_source), first // WINDOW_MS, last // WINDOW_MS, first - PIVOT_MS, last],
+        [list(by_source), first // WINDOW_MS, last // WINDOW_MS, first - HALF_MS, last],
     )
     stored = {(source_id, at_ms) for source_id, ts in rows for at_ms in unpack_times(ts).tolist()}
     return stored & {(source_id, at_ms) for source_id, times in by_source.items() for at_ms in times}

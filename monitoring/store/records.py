@@ -13,6 +13,8 @@ from ..promql.values import STALE_NAN, Floats
 WINDOW_MS = 7_200_000
 #: Rows become blocks after five minutes: readers then touch one row per source and five minutes.
 PIVOT_MS = 300_000
+#: Blocks are joined to half hours later; no block is longer.
+HALF_MS = 1_800_000
 DAY_WINDOWS = 12
 
 #: "No sample here, and no stale marker either": only in the store, for sources that send one part of their series

@@ -13,12 +13,14 @@ from . import wire
 from .codec import REGULAR_BYTES, REGULAR_TIMES, unpack_times
 from .index import Index, Picked
 from .matrix import Lines, Piece
-from .records import PIVOT_MS, WINDOW_MS
+from .records import HALF_MS, WINDOW_MS
 
 ROW_SLICE = wire.Fields("iqi", 1)
 BLOCK_SLICE = wire.Fields("iqii", 2)
 CHUNK = wire.Fields("iii", 1)
 TIMES_KEY = 0
+#: Blocks come in order of time: half hours of all sources, then five minutes of all. More runs than this are no order.
+MAX_RUNS = 24
 CHUNK_RANK, BLOCK_RANK, ROW_RANK = range(3)
 
 
@@ -138,7 +140,7 @@ def read_blocks(found: Found, start_ms: int, end_ms: int, from_window: int) -> N
         " from unnest(%s::int[], %s::int[], %s::int[], %s::int[]) u (source_id, layout_id, place, size)"
         " join store_block b on b.source_id = u.source_id and b.layout_id = u.layout_id"
         " and b.win between %s and %s and b.first_ms between %s and %s order by b.created",
-        [*found.columns(), low, end_ms // WINDOW_MS, start_ms - PIVOT_MS, end_ms],
+        [*found.columns(), low, end_ms // WINDOW_MS, start_ms - HALF_MS, end_ms],
     )
     if _take_equal_blocks(found, data):
         return
@@ -169,21 +171,33 @@ def compacted_to(found: Found) -> int:
 
 
 def _take_equal_blocks(found: Found, data: bytes) -> bool:
-    """Join blocks of one size and with regular times, layout by layout; False when they are not like that."""
-    rows = BLOCK_SLICE.table(data)
-    if rows is None or rows["b0"].shape[1] != REGULAR_BYTES or not rows["b1"].shape[1]:
+    """Join neighbouring blocks of one size and with regular times, layout by layout; False when they are not so."""
+    runs = BLOCK_SLICE.runs(data, MAX_RUNS)
+    heads = [_regular(rows) for rows in runs]
+    if any(each is None for each in heads):
         return False
+    for rows, regular in zip(runs, heads, strict=True):
+        if regular is not None:
+            _take_run(found, rows, regular)
+    return bool(runs)
+
+
+def _regular(rows: NDArray[Any]) -> NDArray[Any] | None:
+    """Return the packed times of some blocks as an array, None when they are not all regular and of one count."""
+    if rows["b0"].shape[1] != REGULAR_BYTES or not rows["b1"].shape[1]:
+        return None
+    heads: NDArray[Any] = np.ascontiguousarray(rows["b0"]).view(REGULAR_TIMES)[:, 0]
+    return None if (rows["i3"] != rows["i3"][0]).any() or (heads["tag"] != 0).any() else heads
+
+
+def _take_run(found: Found, rows: NDArray[Any], heads: NDArray[Any]) -> None:
     count = int(rows["i3"][0])
-    heads = np.ascontiguousarray(rows["b0"]).view(REGULAR_TIMES)[:, 0]
-    if (rows["i3"] != count).any() or (heads["tag"] != 0).any():
-        return False
     ts = heads["start"][:, None] + heads["step"][:, None] * np.arange(count)
     values = np.ascontiguousarray(rows["b1"]).view("<f8").reshape(len(rows), -1, count)
     for group, lines in _groups(rows["i0"], rows["i2"], rows["i1"]):
         place = found.places()[group]
         part = values[lines][:, place.inner].transpose(1, 0, 2).reshape(len(place.inner), -1)
         found.pieces[group[0]].append(Piece(ts[lines].ravel(), place.lines, part, rank=BLOCK_RANK))
-    return True
 
 
 def read_chunks(found: Found, table: str, low: int, high: int) -> None:

@@ -102,27 +102,46 @@ class Fields:
     def table(self, data: bytes) -> NDArray[Any] | None:
         """Return the rows as a structured array (i0, i1, … and b0, b1, … as bytes), or None unless all are alike.
 
-        A row's size follows from its length fields. If those are the same in every row of the first one's size, the
-        rows really have that size; rows of equal sizes are ten times cheaper to read this way.
+        Rows of equal sizes are ten times cheaper to read this way.
         """
-        if not data:
-            return None
+        runs = self.runs(data, 1)
+        return runs[0] if runs else None
+
+    def runs(self, data: bytes, limit: int) -> list[NDArray[Any]]:
+        """Return neighbouring rows of equal sizes as structured arrays; nothing when there are more than `limit`."""
+        found: list[NDArray[Any]] = []
+        position = 0
+        while position < len(data):
+            if len(found) == limit:
+                return []
+            rows = self._alike(data, position)
+            found.append(rows)
+            position += rows.nbytes
+        return found
+
+    def _alike(self, data: bytes, start: int) -> NDArray[Any]:
+        """Return the rows from `start` on that have the sizes of the first one.
+
+        A row's size follows from its length fields: as long as those are the first row's, the next row begins where
+        it is looked for.
+        """
         layout: list[tuple[Any, ...]] = [("count", ">i2")]
         lengths: dict[str, int] = {"count": self.count}
         for place, size in enumerate(self._sizes):
             layout += [(f"l{place}", ">i4"), (f"i{place}", f">i{size}")]
             lengths[f"l{place}"] = size
-        position = self._head.size
+        position = start + self._head.size
         for place in range(self.blobs):
             size = self._length.unpack_from(data, position)[0]
             layout += [(f"s{place}", ">i4"), (f"b{place}", "u1", (size,))]
             lengths[f"s{place}"] = size
             position += 4 + size
         kind = np.dtype(layout)
-        if len(data) % kind.itemsize:
-            return None
-        rows = np.frombuffer(data, kind)
-        return rows if all((rows[name] == size).all() for name, size in lengths.items()) else None
+        rows = np.frombuffer(data, kind, (len(data) - start) // kind.itemsize, start)
+        differs = np.zeros(len(rows), bool)
+        for name, size in lengths.items():
+            differs |= rows[name] != size
+        return rows[: int(differs.argmax())] if differs.any() else rows
 
     def unpack_small(self, data: bytes) -> Iterable[tuple[Any, ...]]:
         """Yield rows as (integers…, bytes), for one small blob a row: copied, as cutting bytes is what is quick."""

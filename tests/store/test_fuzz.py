@@ -86,6 +86,7 @@ def test_random_samples_come_back_bit_for_bit_from_every_tier(seed, own_head):
         if step < 0.1:
             store.pivot(now_ms)
         elif step < 0.2:
+            store.join_halves(now_ms)
             store.compact(now_ms, max_windows=int(random.integers(1, 5)))
         elif step < 0.25:
             store.merge(now_ms, max_sources=int(random.integers(1, 4)))
