@@ -90,6 +90,7 @@ class Env:
     web_workers: int
     worker_processes: int
     tick_seconds: float
+    resend_delay_seconds: float
     query_max_steps: int
     query_max_samples: int
     query_max_series: int
@@ -153,6 +154,22 @@ class _Reader:
             self.problems.append(f"{name}={raw!r}: give a number from {low:g} to {high:g}")
             return default
         return value
+
+    def duration(self, name: str, default: float, low: float, high: float) -> float:
+        """Seconds of a number or of a text such as 2s or 1m."""
+        raw = self.text(name)
+        units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+        found = re.fullmatch(r"([0-9.]+)(ms|s|m|h)", raw)
+        if found is None:
+            return self.number(name, default, low, high)
+        try:
+            seconds = float(found[1]) * units[found[2]]
+        except ValueError:
+            seconds = float("nan")
+        if not low <= seconds <= high:
+            self.problems.append(f"{name}={raw!r}: give a duration from {low:g} s to {high:g} s, such as 2s or 1m")
+            return default
+        return seconds
 
     def flag(self, name: str, default: bool) -> bool:
         raw = self.text(name).lower()
@@ -279,6 +296,8 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "web_workers": int(reader.number("ALPHAQ_WEB_WORKERS", 2, 1, 64)),
         "worker_processes": int(reader.number("ALPHAQ_WORKER_PROCESSES", 2, 1, 64)),
         "tick_seconds": reader.number("ALPHAQ_TICK_SECONDS", 1, 0.1, 60),
+        # As Prometheus' --rules.alert.resend-delay: alerts of a rule that is gone end after four of these.
+        "resend_delay_seconds": reader.duration("ALPHAQ_RESEND_DELAY", 60, 0.1, 86400),
         "query_max_steps": int(reader.number("ALPHAQ_QUERY_MAX_STEPS", 11_000, 10, 1e6)),
         "query_max_samples": int(reader.number("ALPHAQ_QUERY_MAX_SAMPLES", 50e6, 1000, 1e10)),
         "query_max_series": int(reader.number("ALPHAQ_QUERY_MAX_SERIES", 200_000, 10, 1e8)),
