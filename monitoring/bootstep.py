@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from monitoring.collect.host import HostReader
 from monitoring.collect.loop import HostLoop
 from monitoring.collect.sender import Sender
 from monitoring.collect.single import SinglePlace
+from monitoring.prober import ProbeLoop
 from monitoring.scraper import TICK_LOCK, ScrapeLoop
 from monitoring.tasks import INGEST_QUEUE, Publisher
 
@@ -33,6 +35,11 @@ AGAIN_SECONDS = 5
 def clock_ms() -> int:
     """Return the time of this machine's clock in epoch milliseconds."""
     return round(time.time() * 1000)
+
+
+def clock() -> datetime:
+    """Return the time of this machine's clock as an aware UTC datetime."""
+    return datetime.now(UTC)
 
 
 class HostCollector(bootsteps.StartStopStep):
@@ -85,7 +92,7 @@ def collect_until(stop: threading.Event, app: Any) -> None:
 
 
 class TargetScraper(bootsteps.StartStopStep):
-    """Scrapes a share of the targets as long as the worker runs; `ALPHAQ_SCRAPE=0` leaves it out.
+    """Scrapes and probes its share as long as the worker runs; `ALPHAQ_SCRAPE=0` leaves it out.
 
     Only in workers that take in samples: those of mere hosts have no database.
     """
@@ -96,29 +103,31 @@ class TargetScraper(bootsteps.StartStopStep):
         super().__init__(worker, **kwargs)
         self.enabled = settings.ENV.scrapes
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self, worker: Any) -> None:
-        """Start the thread if this worker takes from the ingest queue."""
+        """Start the threads if this worker takes from the ingest queue."""
         if INGEST_QUEUE not in worker.app.amqp.queues.consume_from:
             return
         pause = _ForkPause()
         os.register_at_fork(before=pause.begin, after_in_parent=pause.end, after_in_child=pause.end)
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, args=(worker.hostname,), name="scraper", daemon=True)
-        self._thread.start()
+        name = f"{worker.hostname}:{os.getpid()}"
+        self._threads = [
+            threading.Thread(target=run, args=(self._stop, name), name=run.__name__, daemon=True)
+            for run in (scrape_until, probe_until)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, worker: Any) -> None:
-        """Tell the thread to give its targets back and wait for it a moment."""
+        """Tell the threads to give back what is theirs and wait for them a moment."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(2 * STOP_SECONDS)
-            self._thread = None
+        for thread in self._threads:
+            thread.join(2 * STOP_SECONDS)
+        self._threads = []
 
     terminate = stop
-
-    def _run(self, hostname: str) -> None:
-        scrape_until(self._stop, f"{hostname}:{os.getpid()}")
 
 
 def scrape_until(stop: threading.Event, name: str) -> None:
@@ -128,6 +137,16 @@ def scrape_until(stop: threading.Event, name: str) -> None:
             ScrapeLoop(name, clock_ms).run(stop)
         except Exception:
             log.exception("scraper_broke", scraper=name, again_in_seconds=AGAIN_SECONDS)
+            stop.wait(AGAIN_SECONDS)
+
+
+def probe_until(stop: threading.Event, name: str) -> None:
+    """Probe until `stop` is set; a loop that breaks is told of and begun anew."""
+    while not stop.is_set():
+        try:
+            ProbeLoop(name, clock).run(stop)
+        except Exception:
+            log.exception("prober_broke", prober=name, again_in_seconds=AGAIN_SECONDS)
             stop.wait(AGAIN_SECONDS)
 
 

@@ -1,4 +1,7 @@
-"""Readiness checks: the database, Redis, and the workers with their beat. Each has a time limit of its own."""
+"""Readiness checks: the database, Redis, the workers with their beat, the models in production.
+
+Each has a time limit of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,19 @@ import datetime
 import time
 
 import redis
-from django.apps import apps
 from django.db import Error as DatabaseError
 from django.db import connection
 from health_check.base import HealthCheck
 from health_check.checks import Database
 from health_check.exceptions import ServiceUnavailable
 
-from monitoring import heartbeats
+from monitoring import heartbeats, probes
 
 WORKER_SILENT_SECONDS = 30
 # Beat ticks every few seconds; this leaves room for a worker that is busy for a moment.
 TICK_SILENT_SECONDS = 60
+#: What a person reads in one go.
+MOST_NAMED = 10
 
 __all__ = ["Database", "ModelsAnswer", "RedisAnswers", "WorkersAlive"]
 
@@ -61,15 +65,21 @@ class WorkersAlive(HealthCheck):
 
 @dataclasses.dataclass
 class ModelsAnswer(HealthCheck):
-    """The registry of what we watch can be read; its hosts are the only registered things so far."""
+    """Every production deployment with a health URL answered it lately, by the results of its probe."""
 
     timeout: datetime.timedelta = dataclasses.field(default=datetime.timedelta(seconds=2), repr=False)
 
     def run(self) -> None:
-        """Raise ServiceUnavailable when the registry cannot be read."""
-        host = apps.get_model("monitoring", "Host")
+        """Raise ServiceUnavailable naming the deployments that are not well and why."""
         try:
-            with connection.temporary_connection():
-                host.objects.exists()
+            with connection.temporary_connection() as cursor:
+                cursor.execute(
+                    "select set_config('statement_timeout', %s, false)", [f"{self.timeout.total_seconds()}s"]
+                )
+                unwell = probes.unwell(datetime.datetime.now(datetime.UTC))
         except DatabaseError as error:
-            raise ServiceUnavailable("the registry cannot be read; are all migrations applied?") from error
+            raise ServiceUnavailable("nobody knows: the database, where answers are kept, fails") from error
+        if unwell:
+            named = "; ".join(f"{name}: {problem}" for name, problem in unwell[:MOST_NAMED])
+            more = f"; and {len(unwell) - MOST_NAMED} more" if len(unwell) > MOST_NAMED else ""
+            raise ServiceUnavailable(f"{len(unwell)} production deployments are not well: {named}{more}")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from queue import Empty, SimpleQueue
-from threading import Event, Lock, Semaphore, Thread
+from threading import Event, Lock
 
 import structlog
 from django.db import Error as DatabaseError
@@ -23,6 +23,7 @@ from monitoring.collect.exposition import Parser
 from monitoring.collect.openmetrics import Malformed
 from monitoring.collect.scrape import Requester, ScrapeFailed
 from monitoring.targets import Outcome, Spec, Writer
+from monitoring.threads import DaemonThreads
 
 log = structlog.get_logger(__name__)
 FLUSH_SECONDS = 1.0
@@ -61,30 +62,6 @@ class Tally:
     lost_samples: int = 0
 
 
-@dataclass(slots=True)
-class _Threads:
-    """Daemon threads that run jobs: one more whenever none is idle, up to a limit."""
-
-    limit: int
-    count: int = 0
-    _jobs: SimpleQueue[Callable[[], None]] = field(default_factory=SimpleQueue)
-    _idle: Semaphore = field(default_factory=lambda: Semaphore(0))
-
-    def run(self, job: Callable[[], None]) -> None:
-        """Run a job at once, or as soon as a thread is free when there are as many as may be."""
-        self._jobs.put(job)
-        if not self._idle.acquire(blocking=False) and self.count < self.limit:
-            self.count += 1
-            Thread(target=self._work, name=f"scrape-{self.count}", daemon=True).start()
-
-    def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
-            job()
-            del job
-            self._idle.release()
-
-
 class ScrapeLoop:
     """Scrapes its share of all targets from `run` to the end of it."""
 
@@ -96,7 +73,7 @@ class ScrapeLoop:
         # Planned time, a number that no other entry has (so that nothing further is compared), the target.
         self._due: list[tuple[int, int, _Held]] = []
         self._numbers = count()
-        self._threads = _Threads(MAX_THREADS)
+        self._threads = DaemonThreads("scrape", MAX_THREADS)
         self._done: SimpleQueue[tuple[Outcome, _Held]] = SimpleQueue()
         self._pending: list[tuple[Outcome, Writer]] = []
         self._ended: list[store.Scrape] = []

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from datetime import timedelta
 
 import pytest
 import redis
 from django.conf import settings
+from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
-from monitoring import heartbeats
+from monitoring import heartbeats, probes
+from monitoring.collect.probe import Verdict
+from monitoring.health import ModelsAnswer
+from monitoring.models import Deployment, ModelVersion, ServedModel
 from tests import build
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -110,3 +116,55 @@ def test_the_method_label_is_bounded(services):
     assert Client().generic("BREW", "/health").status_code == 501
     text = Client().get("/metrics").content.decode()
     assert "BREW" not in text
+
+
+def a_production_deployment() -> Deployment:
+    model = ServedModel.objects.create(name="ranker")
+    version = ModelVersion.objects.create(model=model, version="3", stage="production")
+    deployment = Deployment.objects.create(
+        version=version, url="http://10.0.0.5:8080", health_url="http://10.0.0.5:8080/health"
+    )
+    probes.follow(deployment)
+    return deployment
+
+
+def answers(verdict: Verdict) -> None:
+    """Every probe has just given this answer."""
+    at = timezone.now()
+    probes.sweep(at)
+    probes.record([probes.Outcome(task, verdict) for task in probes.claim(at, 10)], at)
+
+
+def test_a_production_deployment_that_does_not_answer_makes_the_portal_not_ready(alive, caplog):
+    a_production_deployment()
+    answers(Verdict(False, 503, 0.1, "HTTP 503 Service Unavailable"))
+    response = Client().get("/ready")
+    assert (response.status_code, response.json()["checks"]["models"]) == (503, False)
+    assert "ranker 3 on 10.0.0.5:8080: HTTP 503" in response.json()["details"]["models"]
+    assert "ranker 3 on 10.0.0.5:8080: HTTP 503" in caplog.text
+
+
+def test_a_production_deployment_that_answers_leaves_the_portal_ready(alive):
+    a_production_deployment()
+    answers(Verdict(True, 200, 0.1))
+    assert Client().get("/ready").status_code == 200
+
+
+def test_why_a_model_is_not_well_is_told_to_the_authorised_only(alive):
+    a_production_deployment()
+    assert "ranker" not in Client(REMOTE_ADDR="192.0.2.7").get("/ready").content.decode()
+
+
+def test_a_check_that_hangs_ends_at_its_time_limit(alive, monkeypatch):
+    """A lock on the table of deployments stands for a database that hangs."""
+    monkeypatch.setattr(ModelsAnswer, "timeout", timedelta(seconds=0.2))
+    locker = connection.copy()
+    try:
+        locker.set_autocommit(False)
+        with locker.cursor() as cursor:
+            cursor.execute("lock table monitoring_deployment")
+        response = Client().get("/ready")
+        assert response.json()["checks"]["models"] is False
+    finally:
+        locker.rollback()
+        locker.close()

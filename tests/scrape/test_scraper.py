@@ -196,7 +196,7 @@ def test_a_worker_that_takes_in_samples_scrapes_until_it_stops():
 def test_the_worker_of_a_mere_host_does_not_scrape():
     step = TargetScraper(worker("nobody"))
     step.start(worker("nobody"))
-    assert step._thread is None
+    assert step._threads == []
 
 
 def test_scraping_in_workers_can_be_switched_off(settings):

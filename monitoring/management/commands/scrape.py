@@ -1,4 +1,4 @@
-"""`manage.py scrape`: a process that scrapes its share of the targets, beside any number of others."""
+"""`manage.py scrape`: a process that scrapes and probes its share, beside any number of others."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import socket
 import threading
 import time
 from argparse import ArgumentParser
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from monitoring.prober import ProbeLoop
 from monitoring.scraper import ScrapeLoop
 
 TOLD, ENDED = b"t", b"e"
@@ -23,12 +25,15 @@ def clock_ms() -> int:
     return round(time.time() * 1000)
 
 
+def clock() -> datetime:
+    """Return the time of this machine's clock as an aware UTC datetime."""
+    return datetime.now(UTC)
+
+
 class Command(BaseCommand):
     """Needs the database and nothing else."""
 
-    help = (
-        "Scrape targets until stopped. Several processes share the targets; when one dies, the others take its share."
-    )
+    help = "Scrape targets and ask probes until stopped. Several processes share them; when one dies, the others go on."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -43,17 +48,22 @@ class Command(BaseCommand):
         told, tell = os.pipe()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: os.write(tell, TOLD))
-        stop, loop = threading.Event(), ScrapeLoop(name, clock_ms)
-        thread = threading.Thread(target=_run, args=(loop, stop, tell), name="scraper", daemon=True)
-        thread.start()
+        stop = threading.Event()
+        threads = [
+            threading.Thread(target=_run, args=(loop, stop, tell), daemon=True)
+            for loop in (ScrapeLoop(name, clock_ms), ProbeLoop(name, clock))
+        ]
+        for thread in threads:
+            thread.start()
         has_failed = os.read(told, 1) != TOLD
         stop.set()
-        thread.join(STOP_SECONDS)
+        for thread in threads:
+            thread.join(STOP_SECONDS)
         if has_failed:
             raise CommandError("The scraper has ended by itself; the reason is above.")
 
 
-def _run(loop: ScrapeLoop, stop: threading.Event, tell: int) -> None:
+def _run(loop: ScrapeLoop | ProbeLoop, stop: threading.Event, tell: int) -> None:
     try:
         loop.run(stop)
     finally:
