@@ -167,7 +167,7 @@ def _slack_payload(parcel: Parcel, note: str = "") -> dict[str, Any]:
         payload = message_slack.slack_digest([compose.load(raw) for raw in parcel.digested])
     else:
         message = _noted(compose.load(parcel.raw), note)
-        payload = message_slack.slack_blocks(message, interactive=_is_interactive(parcel.integration))
+        payload = message_slack.slack_blocks(message, interactive=is_interactive(parcel.integration))
         if message_long.is_long(message):
             payload = message_long.spread(message, payload)
         if parcel.is_shrunk:
@@ -177,10 +177,15 @@ def _slack_payload(parcel: Parcel, note: str = "") -> dict[str, Any]:
     return payload | {"metadata": {**metadata, "event_payload": event}}
 
 
-def _is_interactive(integration: Integration) -> bool:
-    """Whether clicks on buttons reach us: by Socket Mode or by a signed request."""
+def is_interactive(integration: Integration) -> bool:
+    """Whether clicks on buttons reach us: by Socket Mode or by a signed request.
+
+    A webhook belongs to an app as well, whose clicks come signed with the secret of the environment.
+    """
     app = integration.slack_app
-    return app is not None and bool(app.app_token or app.signing_secret)
+    if app is not None and (app.app_token or app.signing_secret):
+        return True
+    return bool(settings.ENV.slack_signing_secret)
 
 
 def _noted(message: Message, note: str) -> Message:

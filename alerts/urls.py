@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from alerts import views
+from alerts import interactions, views
 
 app_name = "alerts"
 urlpatterns = [
@@ -12,5 +12,7 @@ urlpatterns = [
     path("alerts/<int:pk>/chart.json", views.chart_json, name="alert_chart"),
     path("alerts/<int:pk>/<slug:verb>/", views.act, name="alert_act"),
     path("alerts/<int:pk>/silence/new/", views.SilencePage.as_view(), name="alert_silence"),
+    path("slack/interactions", interactions.receive, name="slack_interactions"),
+    path("setup/slack/me/", interactions.LinkSlack.as_view(), name="slack_link"),
     path("setup/slack/", views.ConnectSlack.as_view(), name="connect_slack"),
 ]

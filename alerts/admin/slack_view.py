@@ -15,7 +15,7 @@ from typing import Any
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from alerts import compose
+from alerts import compose, transmit
 from alerts.engine import message_slack
 from alerts.models import Notification
 
@@ -75,8 +75,7 @@ def payload_of(row: Notification) -> Mapping[str, Any]:
     if row.kind == Notification.Kind.DIGEST:
         told = row.digested.order_by("id").values_list("message", flat=True)
         return message_slack.slack_digest([compose.load(raw) for raw in told])
-    app = row.integration.slack_app if row.integration else None
-    acts = row.integration is None or (app is not None and bool(app.app_token or app.signing_secret))
+    acts = row.integration is None or transmit.is_interactive(row.integration)
     return message_slack.slack_blocks(compose.load(row.message), interactive=acts)
 
 
@@ -138,4 +137,6 @@ def _block(block: Mapping[str, Any]) -> BlockView:
 def _button(element: Mapping[str, Any]) -> Button:
     if element.get("type") == "overflow":
         return Button("•••")
+    if element.get("type") == "static_select":
+        return Button(f"{element['placeholder']['text']} ▾")
     return Button(element["text"]["text"], element.get("style") == "primary", element.get("url", ""))

@@ -23,6 +23,8 @@ COLORS = {"critical": "#d32f2f", "warning": "#f57c00", "info": "#1976d2"}
 RESOLVED_COLOR, ACKNOWLEDGED_COLOR, OTHER_COLOR = "#2e7d32", "#6a1b9a", "#757575"
 SIGNS = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 RESOLVED_SIGN, OTHER_SIGN = "🟢", "⚪"
+# What the menu offers, by the word that the press brings back.
+SNOOZES = {"1h": "for 1 hour", "4h": "for 4 hours", "9am": "until 09:00"}
 _NAMED_COLORS = ("good", "warning", "danger")
 _HEX_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _LABELS_SHOWN = 8  # in one line; the rest is counted
@@ -313,16 +315,34 @@ def _acting_buttons(message: Message) -> list[Block]:
         first = _button("Un-acknowledge", "alert.unacknowledge", message.action_id)
     else:
         first = _button("Acknowledge", "alert.acknowledge", message.action_id) | {"style": "primary"}
-    snooze = _button("Snooze 1 h", "alert.snooze_1h", message.action_id)
+    snooze = {
+        "type": "static_select", "action_id": "alert.snooze", "placeholder": _plain("Snooze"),
+        "options": _options(SNOOZES, message.action_id),
+    }  # fmt: skip
     return [first, snooze, _button("Silence…", "alert.silence", message.action_id)]
 
 
 def _overflow(message: Message) -> Block:
     verbs = {"useful": "Useful", "noise": "Noise"}
     if message.status == "firing":
-        verbs = {"snooze_4h": "Snooze 4 h", "snooze_9am": "Snooze until 09:00", "threshold": "Threshold…", **verbs}
-    options = [{"text": _plain(word), "value": f"{verb}:{message.action_id}"} for verb, word in verbs.items()]
-    return {"type": "overflow", "action_id": "alert.more", "options": options}
+        verbs = {"threshold": "Threshold…", **verbs}
+    return {"type": "overflow", "action_id": "alert.more", "options": _options(verbs, message.action_id)}
+
+
+def _options(verbs: Mapping[str, str], action_id: str) -> list[Block]:
+    return [{"text": _plain(word), "value": f"{verb}:{action_id}"} for verb, word in verbs.items()]
+
+
+def slack_reminder(text: str, action_id: str) -> Payload:
+    """The thread's question whether somebody is still on it, with buttons for both answers; `text` is mrkdwn."""
+    buttons = [
+        _button("Still on it", "alert.confirm", action_id) | {"style": "primary"},
+        _button("Give it back", "alert.unacknowledge", action_id),
+    ]
+    return {
+        "text": text,
+        "blocks": [{"type": "section", "text": _mrkdwn(text)}, {"type": "actions", "elements": buttons}],
+    }
 
 
 def _links(links: Sequence[tuple[str, str, str]]) -> list[Block]:

@@ -6,89 +6,187 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('alerts', '0005_records'),
+        ("alerts", "0005_records"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='alert',
-            name='acknowledge_confirmed_at',
+            model_name="alert",
+            name="acknowledge_confirmed_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='alert',
-            name='acknowledge_reminded_at',
+            model_name="alert",
+            name="acknowledge_reminded_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='notification',
-            name='chart',
+            model_name="notification",
+            name="chart",
             field=models.CharField(blank=True, max_length=200),
         ),
         migrations.AlterField(
-            model_name='event',
-            name='kind',
-            field=models.CharField(choices=[('pending', 'became pending'), ('firing', 'fired'), ('resolved', 'resolved'), ('dropped', 'ended while pending'), ('keep_firing', 'keeps firing'), ('no_data', 'no data'), ('data_back', 'data is back'), ('changed', 'changed'), ('notified', 'told'), ('not_notified', 'not told'), ('failed', 'telling failed'), ('acknowledged', 'acknowledged'), ('unacknowledged', 'acknowledgement withdrawn'), ('reminded', 'reminded of the acknowledgement'), ('snoozed', 'snoozed'), ('silenced', 'silenced'), ('note', 'note'), ('marked', 'marked'), ('expired', 'threshold expired')], max_length=20),
+            model_name="event",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("pending", "became pending"),
+                    ("firing", "fired"),
+                    ("resolved", "resolved"),
+                    ("dropped", "ended while pending"),
+                    ("keep_firing", "keeps firing"),
+                    ("no_data", "no data"),
+                    ("data_back", "data is back"),
+                    ("changed", "changed"),
+                    ("notified", "told"),
+                    ("not_notified", "not told"),
+                    ("failed", "telling failed"),
+                    ("acknowledged", "acknowledged"),
+                    ("unacknowledged", "acknowledgement withdrawn"),
+                    ("reminded", "reminded of the acknowledgement"),
+                    ("snoozed", "snoozed"),
+                    ("silenced", "silenced"),
+                    ("note", "note"),
+                    ("marked", "marked"),
+                    ("expired", "threshold expired"),
+                ],
+                max_length=20,
+            ),
         ),
         migrations.AlterField(
-            model_name='integration',
-            name='kind',
-            field=models.CharField(choices=[('slack', 'Slack channel by bot token'), ('slack_webhook', 'Slack incoming webhook'), ('email', 'email'), ('webhook', 'webhook (Alertmanager JSON)'), ('apprise', 'other service (Apprise address)')], default='slack', max_length=20),
+            model_name="integration",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("slack", "Slack channel by bot token"),
+                    ("slack_webhook", "Slack incoming webhook"),
+                    ("email", "email"),
+                    ("webhook", "webhook (Alertmanager JSON)"),
+                    ("apprise", "other service (Apprise address)"),
+                ],
+                default="slack",
+                max_length=20,
+            ),
         ),
         migrations.CreateModel(
-            name='Mark',
+            name="Mark",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('verdict', models.CharField(choices=[('useful', 'useful'), ('noise', 'noise')], max_length=10)),
-                ('at', models.DateTimeField()),
-                ('alert', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='marks', to='alerts.alert')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("verdict", models.CharField(choices=[("useful", "useful"), ("noise", "noise")], max_length=10)),
+                ("at", models.DateTimeField()),
+                (
+                    "alert",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="marks", to="alerts.alert"
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-at', '-id'],
-                'constraints': [models.UniqueConstraint(fields=('alert', 'user'), name='mark_once_a_user')],
+                "ordering": ["-at", "-id"],
+                "constraints": [models.UniqueConstraint(fields=("alert", "user"), name="mark_once_a_user")],
             },
         ),
         migrations.CreateModel(
-            name='SlackClick',
+            name="SlackClick",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=64, unique=True)),
-                ('at', models.DateTimeField()),
-                ('team_id', models.CharField(blank=True, max_length=30)),
-                ('slack_user_id', models.CharField(max_length=30)),
-                ('slack_user_name', models.CharField(blank=True, max_length=100)),
-                ('action', models.CharField(max_length=60)),
-                ('request', models.JSONField(default=dict)),
-                ('done_at', models.DateTimeField(blank=True, null=True)),
-                ('outcome', models.TextField(blank=True)),
-                ('notification', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='alerts.notification')),
-                ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(max_length=64, unique=True)),
+                ("at", models.DateTimeField()),
+                ("team_id", models.CharField(blank=True, max_length=30)),
+                ("slack_user_id", models.CharField(max_length=30)),
+                ("slack_user_name", models.CharField(blank=True, max_length=100)),
+                ("action", models.CharField(max_length=60)),
+                ("request", models.JSONField(default=dict)),
+                ("done_at", models.DateTimeField(blank=True, null=True)),
+                ("outcome", models.TextField(blank=True)),
+                (
+                    "notification",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="alerts.notification",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'Slack click',
-                'ordering': ['-id'],
-                'indexes': [models.Index(condition=models.Q(('done_at', None)), fields=['id'], name='slackclick_waiting')],
+                "verbose_name": "Slack click",
+                "ordering": ["-id"],
+                "indexes": [
+                    models.Index(condition=models.Q(("done_at", None)), fields=["id"], name="slackclick_waiting")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='SlackLink',
+            name="SlackLink",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('team_id', models.CharField(blank=True, help_text='Its ID, T…; empty: any.', max_length=30, verbose_name='workspace')),
-                ('slack_user_id', models.CharField(help_text='The member ID, U… or W….', max_length=30, verbose_name='Slack user')),
-                ('how', models.CharField(choices=[('email', 'the same e-mail address'), ('code', 'confirmed by the user'), ('staff', 'entered by staff')], default='staff', editable=False, max_length=10)),
-                ('time_zone', models.CharField(blank=True, help_text='Such as Europe/Berlin; empty: UTC.', max_length=64)),
-                ('linked_at', models.DateTimeField(auto_now_add=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='slack_links', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "team_id",
+                    models.CharField(
+                        blank=True, help_text="Its ID, T…; empty: any.", max_length=30, verbose_name="workspace"
+                    ),
+                ),
+                (
+                    "slack_user_id",
+                    models.CharField(help_text="The member ID, U… or W….", max_length=30, verbose_name="Slack user"),
+                ),
+                (
+                    "how",
+                    models.CharField(
+                        choices=[
+                            ("email", "the same e-mail address"),
+                            ("code", "confirmed by the user"),
+                            ("staff", "entered by staff"),
+                        ],
+                        default="staff",
+                        editable=False,
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "time_zone",
+                    models.CharField(blank=True, help_text="Such as Europe/Berlin; empty: UTC.", max_length=64),
+                ),
+                ("linked_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="slack_links",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'Slack user',
-                'ordering': ['user__username'],
-                'constraints': [models.UniqueConstraint(fields=('team_id', 'slack_user_id'), name='slacklink_once_a_member', violation_error_message='This Slack user is linked already.')],
+                "verbose_name": "Slack user",
+                "ordering": ["user__username"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("team_id", "slack_user_id"),
+                        name="slacklink_once_a_member",
+                        violation_error_message="This Slack user is linked already.",
+                    )
+                ],
             },
         ),
     ]

@@ -98,6 +98,7 @@ class FakeSlack(LoopbackServer):
         self.users: dict[str, dict[str, Any]] = {}
         self.views: list[dict[str, Any]] = []
         self.ephemerals: list[dict[str, Any]] = []
+        self.responses: list[dict[str, Any]] = []  # answers to presses, by their response_url
         self.uploads: dict[str, bytes] = {}
         self._titles: dict[str, str] = {}
         self._used_triggers: set[str] = set()
@@ -116,15 +117,21 @@ class FakeSlack(LoopbackServer):
         """The address of an incoming webhook; its messages lie under `name`."""
         return f"{self.url}/services/T0000001/B0000001/{name}"
 
+    @property
+    def response_url(self) -> str:
+        """An address by which a press is answered."""
+        return f"{self.url}/actions/T0000001/1/x"
+
     def add_channel(self, name: str, **facts: Any) -> Channel:
         """A new channel; facts as in Channel."""
         channel = Channel(f"C{len(self.channels) + 1:08d}", name.lstrip("#"), **facts)
         self.channels[channel.id] = channel
         return channel
 
-    def add_user(self, user_id: str, email: str, name: str = "") -> None:
-        """A member of the workspace."""
-        self.users[user_id] = {"id": user_id, "name": name or user_id, "profile": {"email": email}}
+    def add_user(self, user_id: str, email: str, name: str = "", tz: str = "", **facts: Any) -> None:
+        """A member of the workspace; facts such as is_bot."""
+        profile = {"email": email}
+        self.users[user_id] = {"id": user_id, "name": name or user_id, "tz": tz, "profile": profile, **facts}
 
     def messages(self, channel: str = "", *, replies: bool | None = None) -> list[Message]:
         """Messages oldest first: of one channel (name or ID), and only replies or only none if asked."""
@@ -160,7 +167,9 @@ class FakeSlack(LoopbackServer):
     def identify(self, request: Request) -> None:
         """The channel or webhook name, and the API method."""
         kind, _, rest = request.path.lstrip("/").partition("/")
-        if kind == "api":
+        if kind == "actions":
+            request.method, request.key = "respond", "respond"
+        elif kind == "api":
             request.method = rest
             request.key = self.mode_key(str(request.data.get("channel") or request.data.get("channel_id") or ""))
         elif kind == "services":
@@ -181,6 +190,10 @@ class FakeSlack(LoopbackServer):
         try:
             if request.method == "webhook":
                 return self._webhook(request)
+            if request.method == "respond":
+                self.responses.append(request.data)
+                request.accepted = True
+                return Reply.of_text("ok")
             if request.method == "upload":
                 self.uploads[request.path.rpartition("/")[2]] = request.raw
                 request.accepted = True
@@ -365,6 +378,12 @@ class FakeSlack(LoopbackServer):
         self.views.append(view)
         return {"view": view | {"id": f"V{len(self.views):08d}"}}
 
+    def update_view(self, request: Request) -> dict[str, Any]:
+        """views.update"""
+        view = dict(request.data.get("view") or {})
+        self.views.append(view)
+        return {"view": view | {"id": request.data.get("view_id")}}
+
     def user_info(self, request: Request) -> dict[str, Any]:
         """users.info and users.lookupByEmail; the address needs its own scope."""
         wanted = request.data.get("user"), request.data.get("email")
@@ -413,6 +432,7 @@ _METHODS: dict[str, tuple[tuple[str, ...], _Answer]] = {
     "users.info": (("users:read",), FakeSlack.user_info),
     "users.lookupByEmail": (("users:read.email",), FakeSlack.user_info),
     "views.open": ((), FakeSlack.open_view),
+    "views.update": ((), FakeSlack.update_view),
 }
 
 
