@@ -2,14 +2,21 @@
 
 from django.urls import include, path
 
-from alerts import interactions, views
+from alerts import amapi, interactions, views, why_views
 
 app_name = "alerts"
 urlpatterns = [
     path("api/v1/", include("alerts.api")),
+    path("api/v2/", include("alerts.amapi")),
+    path("-/healthy", amapi.healthy, name="healthy"),
+    path("-/ready", amapi.ready, name="ready"),
     path("alerts/", views.AlertList.as_view(), name="alerts"),
     path("alerts/<int:pk>/", views.AlertPage.as_view(), name="alert"),
     path("alerts/<int:pk>/chart.json", views.chart_json, name="alert_chart"),
+    path("alerts/<int:pk>/why/", why_views.AlertWhyPage.as_view(), name="alert_why"),
+    path("why/", why_views.WhyPage.as_view(), name="why"),
+    path("routes/test/", why_views.RouteTestPage.as_view(), name="route_test"),
+    path("rules/<int:pk>/test-fire/", why_views.TestFirePage.as_view(), name="test_fire"),
     path("alerts/<int:pk>/<slug:verb>/", views.act, name="alert_act"),
     path("alerts/<int:pk>/silence/new/", views.SilencePage.as_view(), name="alert_silence"),
     path("slack/interactions", interactions.receive, name="slack_interactions"),

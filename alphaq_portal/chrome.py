@@ -40,6 +40,7 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 "Models", "model_training", ("admin:monitoring_servedmodel_changelist",), "monitoring.view_servedmodel"
             ),
             Entry("Targets", "hub", ("admin:monitoring_target_changelist",), "monitoring.view_target"),
+            Entry("Probes", "ecg_heart", ("admin:monitoring_probe_changelist",), "monitoring.view_probe"),
             Entry("Explore", "query_stats", ("monitoring:explore",), "monitoring.view_dashboard"),
             Entry(
                 "Dashboards",
@@ -54,6 +55,7 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Rules", "rule", ("admin:alerts_rule_changelist",), "alerts.view_rule"),
             Entry("Rule groups", "stacks", ("admin:alerts_rulegroup_changelist",), "alerts.view_rulegroup"),
+            Entry("Why?", "troubleshoot", ("alerts:why",), "alerts.view_alert"),
             Entry("Silences", "notifications_paused", ("admin:alerts_silence_changelist",), "alerts.view_silence"),
             Entry("Inhibition", "layers_clear", ("admin:alerts_inhibitrule_changelist",), "alerts.view_inhibitrule"),
         ),
@@ -73,6 +75,18 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         "Portal",
         (
             Entry("System", "monitor_heart", ("monitoring:system", "system")),
+            Entry("Log", "receipt_long", ("log",), "monitoring.read_log"),
+            Entry(
+                "Profiles",
+                "local_fire_department",
+                ("admin:monitoring_profile_changelist",),
+                "monitoring.view_profile",
+                under="/profiles/",
+            ),
+            Entry(
+                "Profile rates", "percent", ("admin:monitoring_profilerate_changelist",), "monitoring.view_profilerate"
+            ),
+            Entry("API tokens", "key", ("admin:monitoring_apitoken_changelist",), "monitoring.add_apitoken"),
             Entry("Users", "group", ("admin:auth_user_changelist",), "auth.view_user"),
         ),
     ),

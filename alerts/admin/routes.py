@@ -7,7 +7,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -18,7 +19,7 @@ from alerts.admin.listing import AlertsHistoryAdmin
 from alerts.engine.durations import format_duration
 from alerts.engine.intervals import parse_interval
 from alerts.models import Route, TimeInterval
-from alphaq_portal.ui import admin_url, display
+from alphaq_portal.ui import action, admin_url, display
 
 
 class RouteForm(forms.ModelForm):
@@ -59,6 +60,7 @@ class RouteAdmin(AlertsHistoryAdmin):
         ("When it speaks", {"fields": [("active_intervals", "mute_intervals")]}),
     ]
     autocomplete_fields = ["receiver"]
+    actions_list = ["try_routes"]
     empty_icon, empty_title = "alt_route", "No route yet."
     empty_text = "The root route takes every alert; branches below it lead some of them elsewhere."
 
@@ -71,6 +73,11 @@ class RouteAdmin(AlertsHistoryAdmin):
         changelist = super().get_changelist_instance(request)
         changelist.result_list = _in_tree_order(list(changelist.result_list))
         return changelist
+
+    @action(description="Where would an alert go?", url_path="try", permissions=["view"], icon="conversion_path")
+    def try_routes(self, request: HttpRequest) -> HttpResponse:
+        """The tester: labels in, the way through the tree out."""
+        return redirect("alerts:route_test")
 
     @display(description="Route")
     def tree(self, route: Route) -> SafeString:

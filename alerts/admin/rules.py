@@ -7,8 +7,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
-from django.urls import path
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -134,7 +134,9 @@ class RuleAdmin(AlertsHistoryAdmin):
         ("Labels and words", {"fields": ["labels", "annotations", "position"], "classes": ["after"]}),
     ]
     actions = ["make_live", "make_shadow", "make_disabled"]
-    actions_detail = [{"title": "State", "icon": "tune", "items": ["go_live", "go_shadow", "go_off"]}, "copy"]
+    actions_detail = [
+        {"title": "State", "icon": "tune", "items": ["go_live", "go_shadow", "go_off"]}, "copy", "test_fire", "ask_why",
+    ]  # fmt: skip
     save_on_top = False
     empty_icon, empty_title = "rule", "No rule yet."
     empty_text = "A rule asks a question in PromQL; its thresholds say what is too much, for which series."
@@ -329,6 +331,16 @@ class RuleAdmin(AlertsHistoryAdmin):
         made = actions.duplicate(get_object_or_404(Rule, pk=object_id), request.user)
         self.message_user(request, f"{made.name} is a draft.", messages.SUCCESS)
         return dialog_done(admin_url(made))
+
+    @action(description="Test-fire", url_path="test-fire", permissions=["view"], icon="science")
+    def test_fire(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What would happen at every stage if it fired; the page sends nothing unless asked."""
+        return redirect("alerts:test_fire", int(object_id))
+
+    @action(description="Why?", url_path="why", permissions=["view"], icon="troubleshoot")
+    def ask_why(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Why it told or did not tell, at a moment of the last two days."""
+        return redirect(f"{reverse('alerts:why')}?rule={int(object_id)}")
 
 
 def _in_state(state: str) -> Count:
