@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time
 from functools import lru_cache
 
 from django.db.models import Q
 
-from alerts import models
+from alerts import dependencies, models
 from alerts.engine.intervals import TimeInterval, parse_interval
 from alerts.engine.matching import parse_alertmanager_matchers
 from alerts.engine.muting import SEVERITY_ORDER, Inhibitor, InhibitRule, Muter, Subject
 from alerts.engine.routing import Route, RouteNode, Tree, resolve_tree
-from alerts.engine.silences import Silence
+from alerts.engine.silences import Recurrence, Silence
 from monitoring.promql import Labels, Matcher
 
 # The root of a tree that nobody has made yet, and the receiver of a root that has none: the engine wants a name.
@@ -53,7 +53,17 @@ def silence_value(row: models.Silence) -> Silence:
     return Silence(
         id=str(row.uuid), matchers=matchers(row.matchers), starts_at=row.starts_at, ends_at=row.ends_at,
         author=row.created_by, comment=row.comment,
+        recurrence=recurrence(row.recur_at, row.recur_seconds, row.recur_weekdays, row.recur_location),
     )  # fmt: skip
+
+
+def recurrence(
+    opens_at: time | None, seconds: float | None, weekdays: Iterable[int] = (), location: str = "UTC"
+) -> Recurrence | None:
+    """The recurrence of a silence, None for one that holds from its start to its end."""
+    if opens_at is None:
+        return None
+    return Recurrence(opens_at.hour * 60 + opens_at.minute, seconds or 0.0, tuple(sorted(weekdays)), location or "UTC")
 
 
 def silences(at: datetime) -> list[Silence]:
@@ -78,8 +88,10 @@ def muter(at: datetime, rule_ids: Iterable[int | None], time_intervals: Mapping[
     Reads every firing alert that may be a source; read the targets before calling, so that no source committed
     together with its target is overlooked (AI-9).
     """
-    rules = inhibit_rules()
-    inhibitor = Inhibitor(rules)
+    rules, below = inhibit_rules(), dependencies.now(at)
+    inhibitor = Inhibitor([*rules, *below.rules])
+    for source in below.sources:
+        inhibitor.add(source)
     for source in _sources(rules, {rule_id for rule_id in rule_ids if rule_id is not None}, at):
         inhibitor.add(source)
     return Muter(at, inhibitor, silences(at), time_intervals)

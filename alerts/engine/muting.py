@@ -255,5 +255,6 @@ def _inhibited(rule: InhibitRule, source: Labels) -> MuteReason:
     what = "its parent" if rule.only_new else "another alert"
     words = f"{what} fires: {source.get('alertname') or source}"
     words += f" (same {equal})" if equal else ""
-    words += f", rule {rule.name}" if rule.name else ""
+    if rule.name:
+        words += f", {rule.name} is down" if rule.only_new else f", rule {rule.name}"
     return MuteReason(kind, (fingerprint(source),), words)

@@ -64,6 +64,9 @@ class Alert(models.Model):
         indexes = [
             models.Index(fields=["state", "-fired_at"], name="alert_state_fired"),  # serves: firing now; the list
             models.Index(fields=["rule", "-id"], name="alert_rule_newest"),  # serves: history of a rule
+            models.Index(
+                fields=["name"], condition=models.Q(state="firing"), name="alert_firing_name"
+            ),  # serves: what is down now
             models.Index(fields=["fingerprint"], name="alert_fingerprint"),  # serves: posted again, API look-ups
             models.Index(
                 fields=["ends_at"], condition=models.Q(state="firing", source="api"), name="alert_posted_end"

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from simple_history.models import HistoricalRecords
 
+from alerts.engine.matching import parse_alertmanager_matchers
 from alerts.models.fields import DurationField
 from alerts.models.routing import clean_location, clean_matchers
 from alerts.models.rules import Rule
@@ -87,6 +88,12 @@ class Dependency(models.Model):
 
     def __str__(self) -> str:
         return f"{', '.join(self.matchers)} means that {self.get_kind_display()} is down"
+
+    def clean(self) -> None:
+        """The alerts are given by name, so that they can be found quickly. Raises ValidationError."""
+        parsed = [matcher for text in self.matchers for matcher in parse_alertmanager_matchers(text)]
+        if not any(matcher.name == "alertname" and matcher.op in ("=", "=~") for matcher in parsed):
+            raise ValidationError({"matchers": 'Name the alerts, such as alertname=~"HostDown|NodeDown".'})
 
 
 class Flap(models.Model):
