@@ -51,6 +51,7 @@ class Replay:
     book: EpisodeBook = field(default_factory=EpisodeBook)
     problems: dict[str, int] = field(default_factory=dict)
     evaluated: int = 0
+    elements: dict[Labels, Labels] = field(default_factory=dict)  # which series an alert that fired is of
     _states: Mapping[Labels, AlertState] = field(default_factory=dict)
     _chunk: _Chunk | None = None
     _is_restless: bool = True  # the last slot did something: look at the next one too
@@ -129,6 +130,9 @@ class Replay:
         if step.transitions:
             chunk.note_peaks(self.book, self.peak_limit, index)
             self.book.take(step.transitions)
+            for labels in step.states.keys() & self.book.firing.keys():
+                if labels not in self.elements:
+                    self.elements[labels] = chunk.element(labels)
             if self.listener is not None:
                 self.listener(step.transitions)
         self._is_restless = bool(step.changed or step.removed)
@@ -192,6 +196,11 @@ class _Chunk:
         rows = np.flatnonzero(self.answer.present[:, index])
         labels = [self.answer.labels[row] for row in rows.tolist()]
         return Finding(self.at(index), len(labels), self.answer.values[rows, index], labels)
+
+    def element(self, identity: Labels) -> Labels:
+        """The series that an alert is of, as the query names it; the alert's own labels when that is not known."""
+        place = self._rows.get(identity)
+        return identity if place is None else self.answer.labels[place]
 
     def next_change(self, index: int) -> int:
         """The first slot from `index` on in which a series comes, goes or passes a limit."""

@@ -123,6 +123,7 @@ class _Stage:
         self._held_back: set[tuple[Labels, datetime, str]] = set()
         edges = {at for one in policy.silences for at in (one.starts_at, one.ends_at) if at <= end}
         self._edges = sorted(edges)
+        self._recurs = any(one.recurrence is not None for one in policy.silences)
         self._ticks = 0
 
     def take(self, change: Change) -> None:
@@ -238,7 +239,7 @@ class _Stage:
     def _sleep(self, group: _Group, at: datetime) -> None:
         """Skip the ticks that cannot say anything: until a change, a silence's edge, a repeat or a log that ran out."""
         where = group.where
-        if where.active_intervals or where.mute_intervals or not group.members:
+        if where.active_intervals or where.mute_intervals or not group.members or self._recurs:
             return
         wake = [edge for edge in self._edges if edge > at][:1]
         for way in self._ways(group):
