@@ -76,6 +76,11 @@ def due_groups(at: datetime, limit: int = 200) -> list[int]:
     return list(rows.values_list("id", flat=True)[:limit])
 
 
+def next_due_at() -> datetime | None:
+    """When the next tick of any group is planned; None while there are no groups."""
+    return Group.objects.order_by("next_flush_at").values_list("next_flush_at", flat=True).first()
+
+
 def flush(group_id: int, at: datetime) -> list[int]:
     """Ids of the messages that one due group got; empty when it is not due or another worker has it."""
     return _flush_rows(Group.objects.filter(pk=group_id), at, 1)

@@ -1,0 +1,319 @@
+"""Alerts that others post: checked, merged with what is known, stored and dispatched in one transaction (AI-9).
+
+Source of the rules: Alertmanager 0.25, api/v2/api.go postAlertsHandler and types.Merge (ALERTING.md AI). Hides that a
+resend of alerts that have not changed does not touch their rows (alerts.amlease), and the memory that spares looking
+at them: content by content, which row it is and as of when.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from django.db import connection, transaction
+
+from alerts import amlease, bulk, dispatch
+from alerts.amlease import Renewal
+from alerts.engine.fingerprint import InvalidAlert, PostedAlert, accept, fingerprint, merge
+from alerts.models import Alert, Event
+
+# Any constant does that no other advisory lock of the portal has.
+_INGEST_LOCK = 0x616C7069 + 1
+_MEMO_SIZE = 250_000
+_FIELDS = [
+    "annotations", "generator_url", "active_since", "fired_at", "ends_at", "is_timeout", "updated_at", "state",
+    "resolved_at", "resolve_reason",
+]  # fmt: skip
+# The newest row of each fingerprint: the one that fires, else the last that did.
+_NEWEST = """
+SELECT newest.id FROM unnest(%s::text[]) AS wanted (fingerprint), LATERAL (
+    SELECT id FROM alerts_alert WHERE fingerprint = wanted.fingerprint AND source = 'api' ORDER BY id DESC LIMIT 1
+) AS newest
+"""
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+class SchemaError(ValueError):
+    """The request does not have the shape the API asks for; nothing of it is stored. The text names the place."""
+
+
+@dataclass
+class Outcome:
+    """What became of one request: faults of single alerts, and how many rows it took."""
+
+    problems: list[str] = field(default_factory=list)
+    new: int = 0
+    changed: int = 0
+    renewed: int = 0
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether groups may have something new to tell."""
+        return bool(self.new or self.changed)
+
+
+@dataclass(slots=True)
+class _Known:
+    """The row that a content was found to be, as of `version`."""
+
+    alert_id: int
+    version: datetime
+
+
+# By content as posted, ends aside. A process that has not seen a content looks at the rows, so losing it costs time.
+_memo: dict[int, _Known] = {}
+
+
+def ingest(items: Sequence[Any], at: datetime) -> Outcome:
+    """Store what was posted: every valid alert, and a sentence for each of the others (AI-4).
+
+    items: the decoded JSON list. Raises SchemaError when it has not the API's shape; then nothing is stored.
+    """
+    outcome = Outcome()
+    renewals: dict[int, tuple[Any, Renewal]] = {}
+    fresh: list[tuple[int, Any]] = []
+    timeout = amlease.settings(at).resolve_timeout_seconds
+    for place, item in enumerate(items):
+        content = _content(item)
+        known = _memo.get(content)
+        if known is None:
+            _check_shape(item, place)
+            fresh.append((content, item))
+            continue
+        ends_at = _time(item.get("endsAt"), "endsAt", place) or at + timedelta(seconds=timeout)
+        if ends_at > at and known.alert_id not in renewals:
+            renewals[known.alert_id] = (content, Renewal(known.alert_id, known.version, ends_at))
+        else:
+            fresh.append((content, item))
+    with transaction.atomic():
+        _renew_known(items, renewals, fresh, outcome, at)
+        if fresh:
+            _store(_accepted(fresh, at, timeout, outcome), at, outcome)
+    return outcome
+
+
+def _renew_known(
+    items: Sequence[Any], renewals: Mapping[int, tuple[int, Renewal]], fresh: list[tuple[int, Any]], outcome: Outcome,
+    at: datetime,
+) -> None:  # fmt: skip
+    """Renew what the memory knows; what is no longer so is looked at like something new."""
+    alive = amlease.renew([renewal for _, renewal in renewals.values()], at)
+    outcome.renewed += len(alive)
+    stale = {content for pk, (content, _) in renewals.items() if pk not in alive}
+    if stale:
+        fresh += [(content, item) for item in items if (content := _content(item)) in stale]
+        for content in stale:
+            _memo.pop(content, None)
+
+
+def _content(item: Any) -> int:
+    """A number for everything about a posted alert but its end; 0 for what is no alert at all.
+
+    Python's own hash is keyed afresh in every process, so no sender can make two contents meet.
+    """
+    try:
+        labels, annotations = item["labels"], item.get("annotations") or {}
+        return hash((
+            tuple(labels.items()), tuple(annotations.items()), item.get("startsAt"), item.get("generatorURL"),
+            item.get("endsAt") is None,
+        )) or 1  # fmt: skip
+    except (TypeError, KeyError, AttributeError):
+        return 0
+
+
+def _check_shape(item: Any, place: int) -> None:
+    """Raise SchemaError where an element is not what api/v2/openapi.yaml calls a postableAlert."""
+    if not isinstance(item, dict):
+        raise SchemaError(f"{place} in body must be of type object")
+    if "labels" not in item:
+        raise SchemaError(f"{place}.labels in body is required")
+    for name in ("labels", "annotations"):
+        pairs = item.get(name)
+        if pairs is None and name == "annotations":
+            continue
+        if not isinstance(pairs, dict) or not all(type(value) is str for value in pairs.values()):
+            raise SchemaError(f"{place}.{name} in body must be an object of strings")
+    url = item.get("generatorURL")
+    if url is not None and not isinstance(url, str):
+        raise SchemaError(f"{place}.generatorURL in body must be of type string")
+    for name in ("startsAt", "endsAt"):
+        _time(item.get(name), name, place)
+
+
+def _time(value: Any, name: str, place: int) -> datetime | None:
+    """An RFC 3339 time; Go's zero time counts as none."""
+    if value is None or value == "":
+        return None
+    try:
+        return _parsed(value)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise SchemaError(f"{place}.{name} in body must be of type date-time: {value!r}") from error
+
+
+@lru_cache(maxsize=1024)  # a sender gives the alerts of one rule the same end
+def _parsed(text: str) -> datetime | None:
+    if not _TIME.fullmatch(text):
+        raise ValueError(text)
+    found = datetime.fromisoformat(text.upper())
+    return found.astimezone(UTC) if found.year > 1 else None
+
+
+def _accepted(
+    fresh: Iterable[tuple[int, Any]], at: datetime, timeout_seconds: float, outcome: Outcome
+) -> dict[str, tuple[PostedAlert, int]]:
+    """The valid alerts by fingerprint, each with its content's number; the faults of the others go to `outcome`."""
+    posts: dict[str, tuple[PostedAlert, int]] = {}
+    for place, (content, item) in enumerate(fresh):
+        starts_at, ends_at = (_time(item.get(name), name, place) for name in ("startsAt", "endsAt"))
+        try:
+            post = accept(
+                item["labels"], at=at, annotations=item.get("annotations") or {}, starts_at=starts_at, ends_at=ends_at,
+                generator_url=item.get("generatorURL") or "", resolve_timeout_seconds=timeout_seconds,
+            )  # fmt: skip
+            _refuse_nul(post)
+        except InvalidAlert as error:
+            outcome.problems.append(str(error))
+            continue
+        key = fingerprint(post.labels)
+        earlier = posts.get(key)
+        posts[key] = (merge(earlier[0], post, at) if earlier else post, content)
+    return posts
+
+
+def _refuse_nul(post: PostedAlert) -> None:
+    for what, pairs in (("label set", post.labels.pairs), ("annotations", post.annotations.items())):
+        for name, value in pairs:
+            if "\x00" in value:
+                raise InvalidAlert(f"invalid {what}: the value of {name} holds a NUL character, which is not kept")
+
+
+@dataclass
+class _Writes:
+    """What a request comes to: rows to insert, rows to update, alerts that only got a new end, and what is told."""
+
+    new: list[Alert] = field(default_factory=list)
+    changed: list[Alert] = field(default_factory=list)
+    renewals: list[Renewal] = field(default_factory=list)
+    told: list[Alert] = field(default_factory=list)  # that fire or resolve by this request
+    contents: list[tuple[int, Alert]] = field(default_factory=list)
+
+
+def _store(posts: Mapping[str, tuple[PostedAlert, int]], at: datetime, outcome: Outcome) -> None:
+    """Write posted alerts and route those that fired or resolved; call inside a transaction.
+
+    One request at a time: two that bring the same new alert would both insert it.
+    """
+    if not posts:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_INGEST_LOCK])
+    amlease.end_overdue(at)
+    rows = _newest(posts)
+    writes = _Writes()
+    for key, (post, content) in posts.items():
+        _decide(post, content, key, rows.get(key), at, writes)
+    bulk.insert(writes.new)
+    bulk.update(writes.changed, _FIELDS)
+    amlease.renew(writes.renewals, at)
+    bulk.insert([_event(row) for row in writes.told])
+    _remember(writes)
+    outcome.new += len(writes.new)
+    outcome.changed += len(writes.changed)
+    outcome.renewed += len(writes.renewals)
+    dispatch.route(writes.told, at)
+
+
+def _newest(keys: Iterable[str]) -> dict[str, Alert]:
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST, [list(keys)])
+        ids = [pk for (pk,) in cursor.fetchall()]
+    rows = Alert.objects.filter(pk__in=ids).select_for_update(no_key=True).order_by("id") if ids else ()
+    return {row.fingerprint: row for row in rows}
+
+
+def _decide(post: PostedAlert, content: int, key: str, row: Alert | None, at: datetime, writes: _Writes) -> None:
+    """Sort one posted alert into `writes` by what is known of it (AI-6, AI-7)."""
+    if row is None:
+        _begin(post, content, key, at, writes)
+        return
+    merged = merge(_posted(row, post), post, at)
+    is_over, was_over = merged.is_resolved(at), row.state == Alert.State.RESOLVED
+    if was_over and (not is_over or merged.starts_at >= (row.resolved_at or merged.starts_at)):
+        _begin(merged, content, key, at, writes)  # a new episode: the old one stays as history
+    elif is_over:
+        _end(row, merged, was_over, at, writes)
+    elif _is_same(row, merged):
+        if row.ends_at != merged.ends_at:
+            writes.renewals.append(Renewal(row.pk, row.updated_at, merged.ends_at))
+        writes.contents.append((content, row))
+    else:
+        _fill(row, merged, at)
+        writes.changed.append(row)
+        writes.contents.append((content, row))
+
+
+def _begin(post: PostedAlert, content: int, key: str, at: datetime, writes: _Writes) -> None:
+    labels = post.labels.as_dict()
+    row = Alert(
+        source=Alert.Source.API, name=labels.get("alertname", "")[:200], fingerprint=key, labels=labels,
+        severity=labels.get("severity", "")[:50],
+    )  # fmt: skip
+    _fill(row, post, at)
+    writes.new.append(row)
+    writes.told.append(row)
+    if row.state == Alert.State.FIRING:
+        writes.contents.append((content, row))
+
+
+def _end(row: Alert, merged: PostedAlert, was_over: bool, at: datetime, writes: _Writes) -> None:
+    """A resolve: news the first time, then at most a better known end."""
+    if was_over and row.resolved_at == merged.ends_at:
+        return
+    _fill(row, merged, at)
+    writes.changed.append(row)
+    if not was_over:
+        writes.told.append(row)
+
+
+def _fill(row: Alert, post: PostedAlert, at: datetime) -> None:
+    is_over = post.is_resolved(at)
+    row.annotations, row.generator_url = dict(post.annotations), post.generator_url[:2000]
+    row.active_since = row.fired_at = post.starts_at
+    row.ends_at, row.is_timeout, row.updated_at = post.ends_at, post.is_timeout, at
+    row.state = Alert.State.RESOLVED if is_over else Alert.State.FIRING
+    row.resolved_at, row.resolve_reason = (post.ends_at, "posted") if is_over else (None, "")
+
+
+def _posted(row: Alert, post: PostedAlert) -> PostedAlert:
+    """The row as it was posted. Whose end is with the postings is taken to end with the new post: it has not ended."""
+    return PostedAlert(
+        post.labels, row.fired_at or row.active_since, row.ends_at or max(post.ends_at, post.updated_at),
+        row.updated_at, row.annotations, row.generator_url, row.is_timeout,
+    )  # fmt: skip
+
+
+def _is_same(row: Alert, merged: PostedAlert) -> bool:
+    """Whether nothing but the end differs."""
+    return (
+        row.fired_at == merged.starts_at
+        and row.is_timeout == merged.is_timeout
+        and row.annotations == merged.annotations
+        and row.generator_url == merged.generator_url[:2000]
+    )
+
+
+def _event(row: Alert) -> Event:
+    if row.state == Alert.State.RESOLVED:
+        return amlease.ended_event(row)
+    return Event(alert=row, at=row.updated_at, kind=Event.Kind.FIRING, reason="Posted to the API.")
+
+
+def _remember(writes: _Writes) -> None:
+    if len(_memo) + len(writes.contents) > _MEMO_SIZE:
+        _memo.clear()
+    for content, row in writes.contents:
+        _memo[content] = _Known(row.pk, row.updated_at)
