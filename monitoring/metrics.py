@@ -8,6 +8,13 @@ BATCHES = Counter("alphaq_ingest_batches_total", "Batches of hosts taken into th
 SAMPLES = Counter("alphaq_ingest_samples_total", "Samples of hosts taken into the store")
 REFUSED = Counter("alphaq_ingest_refused_batches_total", "Batches of hosts refused at the door", ["reason"])
 DROPPED = Counter("alphaq_ingest_dropped_samples_total", "Samples of hosts that the store would not take", ["reason"])
+STORED = Counter("alphaq_store_samples_total", "Samples committed to the store")
+REFUSED_SAMPLES = Counter("alphaq_store_refused_samples_total", "Samples the store would not take", ["reason"])
+HOUSE_SECONDS = Histogram(
+    "alphaq_store_house_seconds",
+    "Time of one round of the store's housekeeping",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 120, 300),
+)
 MACHINE_CHANGES = Counter(
     "alphaq_host_machine_changes_total", "Times a host's name came from another machine than before"
 )

@@ -156,6 +156,24 @@ class Retention(models.Model):
             raise ValidationError({"selector": str(error)}) from error
 
 
+class Refusal(models.Model):
+    """Samples of a source that the store would not take, for one reason, since somebody last looked away for a week."""
+
+    pk = models.CompositePrimaryKey("source", "reason")
+    source = models.TextField()
+    reason = models.TextField()
+    samples = models.BigIntegerField()
+    first_ms = models.BigIntegerField()
+    last_ms = models.BigIntegerField()
+    text = models.TextField(help_text="What was wrong with the newest of them.")
+
+    class Meta:
+        db_table = "store_refusal"
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
 class Row(models.Model):
     """One scrape: float64 a slot of its layout; no bytes stand for a row without any value."""
 

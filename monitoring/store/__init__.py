@@ -1,9 +1,11 @@
 """The sample store: append samples, select them back, ask what there is. Nobody outside knows its tables."""
 
 from .backfill import Batch, gather, write
+from .cardinality import Cardinality, Count, LabelCount, cardinality
 from .codec import CorruptChunk
 from .compact import Compacted, compact
 from .exposition import BadLine, read_lines, sample_line
+from .gauges import Gauge, gauges, record
 from .halves import join_halves
 from .head import SlotReader, shared_select
 from .house import HouseReport, ensure_partitions, keep_house
@@ -14,7 +16,7 @@ from .read import label_names, label_values, metric_names, select, series
 from .records import Receipt, Scrape, StoreError
 from .retention import Dropped, Purged, drop_before, purge_keys, retain
 from .rows import append
-from .status import Cardinality, StoreStatus, Tier, status
+from .status import StoreStatus, Tier, samples_per_second, status
 from .verify import Problem, Verified, verify
 
 __all__ = [
@@ -24,8 +26,11 @@ __all__ = [
     "Cardinality",
     "Compacted",
     "CorruptChunk",
+    "Count",
     "Dropped",
+    "Gauge",
     "HouseReport",
+    "LabelCount",
     "Merged",
     "Problem",
     "Purged",
@@ -37,10 +42,12 @@ __all__ = [
     "Tier",
     "Verified",
     "append",
+    "cardinality",
     "compact",
     "drop_before",
     "ensure_partitions",
     "gather",
+    "gauges",
     "join_halves",
     "keep_house",
     "label_names",
@@ -51,9 +58,11 @@ __all__ = [
     "pivot_before",
     "purge_keys",
     "read_lines",
+    "record",
     "retain",
     "sample_key",
     "sample_line",
+    "samples_per_second",
     "select",
     "series",
     "shared_select",

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from ..models import Retention
 from ..promql import QueryError, parse_matchers
-from . import partitions, wire
+from . import partitions, refusals, wire
 from .compact import Compacted, compact
 from .halves import join_halves
 from .merge import GRACE_MS, Merged, merge
@@ -69,6 +69,7 @@ def keep_house(now_ms: int, max_source_windows: int = MAX_SOURCE_WINDOWS) -> Hou
     dropped = retain(now_ms, days, getattr(settings, "STORE_MAX_BYTES", None))
     trimmed = trim(now_ms, settings.ENV.retention_days, rules)
     purged = purge_keys(now_ms - days * DAY_MS) if dropped.partitions else Purged()
+    refusals.forget(now_ms)
     return HouseReport(pivoted + compacted.rows, compacted, merged, dropped, planned, trimmed, purged)
 
 

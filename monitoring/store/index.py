@@ -118,7 +118,7 @@ class Index:
             _, mask = masks[shape.names]
             if not shape.accepts(matchers):
                 continue
-            held = self._keys_of(frozenset(used))
+            held = self.keys_of(frozenset(used))
             cache_key = shape.names, id(held)
             if cache_key not in chosen:
                 chosen[cache_key] = held[mask[held]]
@@ -137,9 +137,9 @@ class Index:
     def held(self, source_id: int) -> Positions:
         """Return the sorted positions of all keys of a source; sources with the same keys share the array."""
         with INDEX_LOCK:
-            return self._keys_of(frozenset(self.used[source_id]))
+            return self.keys_of(frozenset(self.used[source_id]))
 
-    def _keys_of(self, layouts: frozenset[int]) -> Positions:
+    def keys_of(self, layouts: frozenset[int]) -> Positions:
         """Return the sorted positions of all keys of some layouts; equal sets give the same array."""
         held = self._held.get(layouts)
         if held is None:

@@ -40,7 +40,7 @@ class Merged:
 def merge(now_ms: int, max_sources: int | None = None) -> Merged:
     """Merge every day that is compacted for all sources; may stop between two sources and goes on where it was."""
     sources = samples = days = 0
-    for partition in _due(now_ms):
+    for partition in days_due(now_ms):
         if not _prepare(partition):
             return Merged(sources, samples, days, is_done=False)
         for source_id in _missing(partition):
@@ -56,7 +56,7 @@ def merge(now_ms: int, max_sources: int | None = None) -> Merged:
     return Merged(sources, samples, days)
 
 
-def _due(now_ms: int) -> list[Partition]:
+def days_due(now_ms: int) -> list[Partition]:
     """Return the days that are over, compacted everywhere and not merged yet, oldest first."""
     state = wire.execute("select floor_ms, day_to from store_state where id = 1")
     if not state:

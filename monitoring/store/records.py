@@ -42,15 +42,20 @@ class Scrape:
 
 @dataclass
 class Receipt:
-    """What became of an append: samples stored, samples dropped by reason, and one error text a source at most."""
+    """What became of an append: samples stored, samples dropped by reason, and one error text a source at most.
+
+    ``refused``: dropped samples by source and reason.
+    """
 
     samples: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    refused: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def drop(self, reason: str, samples: int, source: str, message: str) -> None:
         """Count dropped samples under a reason and keep the first message of the source."""
         self.dropped[reason] = self.dropped.get(reason, 0) + samples
+        self.refused[source, reason] = self.refused.get((source, reason), 0) + samples
         self.errors.setdefault(source, message)
 
 

@@ -15,8 +15,9 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from numpy.typing import NDArray
 
+from .. import metrics
 from ..promql.values import Floats
-from . import wire
+from . import refusals, wire
 from .catalog import CATALOG, Ids, Learnt, Seat, SourceKey, lock_for_append
 from .overlap import merge_row, times_in_blocks
 from .pivot import SETTLE_MS
@@ -63,7 +64,17 @@ def append(scrapes: Sequence[Scrape], *, now_ms: int) -> Receipt:
         _write(_plan_all(accepted, learnt, receipt), learnt, receipt)
         if learnt.has_news:
             transaction.on_commit(lambda: CATALOG.publish(learnt))
+        transaction.on_commit(lambda: _count(receipt, now_ms), robust=True)
     return receipt
+
+
+def _count(receipt: Receipt, now_ms: int) -> None:
+    """Count what has been committed, and keep what was refused for the page that shows it."""
+    metrics.STORED.inc(receipt.samples)
+    for reason, samples in receipt.dropped.items():
+        metrics.REFUSED_SAMPLES.labels(reason).inc(samples)
+    if receipt.refused:
+        refusals.note(receipt, now_ms)
 
 
 def _accept(scrapes: Sequence[Scrape], floor_ms: int, now_ms: int, receipt: Receipt) -> list[tuple[Scrape, SourceKey]]:

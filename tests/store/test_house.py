@@ -134,9 +134,9 @@ def test_the_status_names_sizes_lags_and_the_largest_metrics():
     put(Scrape("a", {"job": "x"}, NOW, ['m{p="1"}', 'm{p="2"}', "n"], np.ones(3)), scrape("b", n=1.0))
     found = store.status(NOW + 60_000)
     assert (found.sources, found.keys, found.cardinality.series) == (2, 3, 4)
-    assert found.cardinality.by_metric == [("m", 2), ("n", 2)]
-    assert found.cardinality.by_source == [("a", 3), ("b", 1)]
-    assert dict(found.cardinality.label_values)["p"] == 2
+    assert [(each.name, each.series) for each in found.cardinality.by_metric] == [("m", 2), ("n", 2)]
+    assert [(each.name, each.series) for each in found.cardinality.by_source] == [("a", 3), ("b", 1)]
+    assert {each.name: each.values for each in found.cardinality.by_label}["p"] == 2
     assert found.pivot_lag_seconds == 60
     assert found.bytes > 0
 

@@ -54,14 +54,17 @@ class Command(BaseCommand):
         self.stdout.write(f"compacted up to {floor}; windows behind: {found.compact_lag_windows}")
         self.stdout.write(f"oldest row is {found.pivot_lag_seconds:.0f} s old; planned drops: {found.planned_drops}")
         series = found.cardinality
-        self.stdout.write(f"{series.series:,} series, {found.keys:,} keys, {found.sources:,} sources")
+        self.stdout.write(f"{found.series:,} series, {found.keys:,} keys, {found.sources:,} sources are known")
+        self.stdout.write(
+            f"{series.series:,} series were sent in the last 24 hours, {series.new:,} of them for the first time"
+        )
         for title, counts in (
-            ("series by metric", series.by_metric),
-            ("series by source", series.by_source),
-            ("values by label", series.label_values),
+            ("series by metric", [(each.series, each.name) for each in series.by_metric]),
+            ("series by source", [(each.series, each.name) for each in series.by_source]),
+            ("values by label", [(each.values, each.name) for each in series.by_label]),
         ):
             self.stdout.write(f"\n{title}")
-            for name, count in counts:
+            for count, name in counts:
                 self.stdout.write(f"  {count:8,}  {name}")
 
     def _compact(self, now_ms: int) -> None:
