@@ -304,7 +304,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "query_timeout_seconds": reader.number("ALPHAQ_QUERY_TIMEOUT", 60, 0.1, 3600),
         "collects": reader.flag("ALPHAQ_COLLECT", True),
         "scrapes": reader.flag("ALPHAQ_SCRAPE", True),
-        "profiles_kept": int(reader.number("ALPHAQ_PROFILES_KEPT", 200, 1, 10_000)),
+        "profiles_kept": int(reader.number("ALPHAQ_PROFILES_KEPT", 200, 0, 10_000)),
         "email": _email(reader),
     }
     if reader.problems:

@@ -17,27 +17,31 @@ MAX_TEXT = 20_000
 SHORTEST_SECRET = 6
 _NAMES = r"password|passwd|passphrase|secret|token|authorization|cookie|api[_-]?key|webhook|dsn|database_url|sessionid"
 _SECRET_NAMES = re.compile(rf"(?i)({_NAMES})")
+# Every repetition is bounded, or ends at the first other character: a long text must not take long to clean.
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
-    # Slack's tokens and webhook addresses; user and password inside an address.
+    # Slack's tokens and webhook addresses; user and password inside an address; private keys.
     (
         re.compile(
-            r"xox[abeoprs]-[\w-]+|xapp-[\w-]+|https://hooks\.slack\.com/\S+|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
-            r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+            r"xox[abeoprs]-[\w-]+|xapp-[\w-]+|https://hooks\.slack\.com/\S+|(?<=://)[^/\s:@]{0,200}:[^/\s@]{1,200}(?=@)"
+            r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,30}PRIVATE KEY-----|\Z)",
             re.DOTALL,
         ),
         HIDDEN,
     ),
     # Headers: everything up to the end of the line or the closing quote.
-    (re.compile(r"(?i)((?:authorization|cookie)[\"']?\s*[:=]\s*[\"']?)[^\"'\r\n]+"), rf"\1{HIDDEN}"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {HIDDEN}"),
+    (re.compile(r"(?i)((?:authorization|cookie)[\"']?\s{0,3}[:=]\s{0,3}[\"']?)[^\"'\r\n]+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(?i)\b(bearer|basic)\s{1,3}[\w.~+/=-]{6,}"), rf"\1 {HIDDEN}"),
     # name=value and "name": "value", as in forms, addresses, dictionaries and Postgres' DETAIL: Key (name)=(value).
     (
-        re.compile(rf"(?i)((?:[\w-]*(?:{_NAMES})[\w-]*)[\"')]*\s*[=:]\s*[\"'(\[]*)(?!\[hidden\])[^\s&\"',;)}}\]]+"),
+        re.compile(
+            rf"(?i)((?:{_NAMES})[\w-]{{0,40}}[\"')]{{0,3}}\s{{0,3}}[=:]\s{{0,3}}[\"'(\[]{{0,3}})(?!\[hidden\])"
+            r"[^\s&\"',;)}\]]+"
+        ),
         rf"\1{HIDDEN}",
     ),
     (re.compile(r"(?i)([?&](?:key|sig|signature|auth|code|access|sid)=)[^\s&\"']+"), rf"\1{HIDDEN}"),
     # Postgres repeats the whole row that broke a constraint.
-    (re.compile(r"(Failing row contains )\(.*?\)\.?(?=\n|$)", re.DOTALL), rf"\1({HIDDEN})"),
+    (re.compile(r"(Failing row contains )\([^\n]*"), rf"\1({HIDDEN})"),
 )
 
 

@@ -67,11 +67,11 @@ class _Thinner:
         return False
 
     def held_back(self) -> list[str]:
-        """Return a line for each kind that was held back, with how many it stands for, and begin anew."""
+        """Return the last line of each kind that was held back, with how many others it stands for; begin anew."""
         found = []
         for repeats in list(self.kinds.values()):
             if repeats.held_back:
-                found.append(json.dumps({**json.loads(repeats.last), "repeated": repeats.held_back}))
+                found.append(json.dumps({**json.loads(repeats.last), "repeated": repeats.held_back - 1}))
                 repeats.held_back = 0
         return found
 

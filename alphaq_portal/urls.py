@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from alphaq_portal import home, probes
+from alphaq_portal import home, log_views, probes
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("ready", probes.Ready.as_view(), name="ready"),
     path("ready/", probes.Ready.as_view()),
     path("pulse.json", home.pulse, name="pulse"),
+    path("log/", log_views.RecentLog.as_view(), name="log"),
     path("metrics", probes.metrics, name="metrics"),
     path("", include("monitoring.urls")),
     path("", include("alerts.urls")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -59,6 +60,12 @@ def services() -> Iterator[dict[str, str]]:
 def _quick_passwords() -> None:
     """Real password hashing takes most of a second on purpose; tests make many users."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_profiles() -> None:
+    """Rates are read every ten seconds: a question more that no test counting questions should meet by chance."""
+    settings.ENV = dataclasses.replace(settings.ENV, profiles_kept=0)
 
 
 @pytest.fixture(scope="session", autouse=True)

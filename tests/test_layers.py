@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 APPS = ("monitoring", "alerts", "alphaq_portal")
 PURE = ("monitoring.promql", "monitoring.instrument", "alerts.engine")
 EDGES = re.compile(
-    r"^(monitoring|alerts)\.(tasks|views|dashboard_views|explore_views|api|amapi(_\w+)?|admin|urls|bootstep|interactions|templatetags"
+    r"^(monitoring|alerts)\.(tasks|(\w+_)?views|api|amapi(_\w+)?|admin|urls|bootstep|interactions|templatetags"
     r"|management|apps)(\.|$)"
 )
 LOW = re.compile(r"^(monitoring|alerts)\.(models|metrics|migrations)(\.|$)")

@@ -2,16 +2,22 @@
 
 from monitoring.admin.dashboards import DashboardAdmin, PanelAdmin
 from monitoring.admin.hosts import HostAdmin
+from monitoring.admin.probes import DeployAdmin, ProbeAdmin
+from monitoring.admin.profiles import ProfileAdmin, ProfileRateAdmin
 from monitoring.admin.registry import DeploymentAdmin, ModelVersionAdmin, ServedModelAdmin, TargetAdmin, TeamAdmin
 from monitoring.admin.tokens import ApiTokenAdmin
 
 __all__ = [
     "ApiTokenAdmin",
     "DashboardAdmin",
+    "DeployAdmin",
     "DeploymentAdmin",
     "HostAdmin",
     "ModelVersionAdmin",
     "PanelAdmin",
+    "ProbeAdmin",
+    "ProfileAdmin",
+    "ProfileRateAdmin",
     "ServedModelAdmin",
     "TargetAdmin",
     "TeamAdmin",
