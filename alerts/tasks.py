@@ -19,7 +19,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import connection, transaction
 
-from alerts import amlease, clicks, deliver, escalate, evaluate, flush, housekeeping, metrics
+from alerts import amlease, backtest_runs, clicks, deliver, escalate, evaluate, flush, housekeeping, metrics
 from monitoring import heartbeats
 
 log = structlog.get_logger(__name__)
@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 MOST_FLUSHES = 50
 # Any constant does that no other advisory lock of the portal has.
 DELIVERY_LOCK = 0x616C7069
+BACKTEST_LOCK = 0x616C7074
 
 
 def _now() -> datetime:
@@ -134,7 +135,26 @@ def keep_house() -> Any:
     """Remove what nobody needs any more, and do what was pressed in Slack while no worker could be told."""
     clicks.work_off(_now())
     clicks.expire(_now())
+    backtest_runs.end_lost(_now())
+    if backtest_runs.is_waiting():
+        enqueue_backtests()
     return housekeeping.keep_house(_now())
+
+
+@shared_task(name="alerts.tasks.run_backtests", soft_time_limit=420, time_limit=480)
+@_tick("backtest")
+def run_backtests() -> int | None:
+    """Run the oldest backtest that waits, unless one runs already, and ask for the next; returns its id."""
+    with _alone(BACKTEST_LOCK) as is_alone:
+        done = backtest_runs.run_next(_now) if is_alone else None
+    if done is not None and backtest_runs.is_waiting():
+        enqueue_backtests()
+    return done
+
+
+def enqueue_backtests() -> None:
+    """Let a worker try rules, once it is committed; without a broker the next keep_house does."""
+    transaction.on_commit(lambda: run_backtests.apply_async(retry=False), robust=True)
 
 
 @shared_task(name="alerts.tasks.answer_clicks")
