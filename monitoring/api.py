@@ -24,6 +24,7 @@ from .api_answer import TRUNCATED, endpoint, listed, success
 from .api_answer import dumps as to_json
 from .api_params import BadData, Params
 from .api_result import encode, is_longer_than
+from .deploy_views import deploys
 from .models import Target, TargetStatus
 from .promql import Labels, Limits, Matcher
 from .promql.nodes import DOCUMENTED
@@ -234,5 +235,6 @@ urlpatterns = [
     path("label/<str:name>/values", label_values, name="label_values"),
     path("metadata", metadata, name="metadata"),
     path("targets", scrape_targets, name="targets"),
+    path("models/<path:name>/deploys", deploys, name="deploys"),
     path("status/buildinfo", build_information, name="buildinfo"),
 ]

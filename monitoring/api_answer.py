@@ -24,7 +24,7 @@ log = structlog.get_logger("alphaq.api")
 
 CODES = {
     "bad_data": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "method_not_allowed": 405,
-    "execution": 422, "internal": 500, "timeout": 503,
+    "conflict": 409, "execution": 422, "internal": 500, "timeout": 503,
 }  # fmt: skip
 TRUNCATED = "results truncated due to limit"
 

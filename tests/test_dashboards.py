@@ -22,7 +22,7 @@ from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitoring import store
+from monitoring import deploys, store
 from monitoring.charts import Span
 from monitoring.dashboards import answers, marks, rows
 from monitoring.dashboards.builtin_specs import BUILTINS
@@ -405,10 +405,11 @@ def test_several_chosen_values_match_themselves_alone(found: list[str]) -> None:
 
 
 @pytest.mark.django_db
-def test_deployments_begun_in_the_time_are_marks() -> None:
+def test_deploys_of_the_time_are_marks() -> None:
     version = ModelVersion.objects.create(model=ServedModel.objects.create(name="ranker"), version="2.1")
-    Deployment.objects.create(version=version, url="http://gpu-1:8000/")
+    deployment = Deployment.objects.create(version=version, url="http://gpu-1:8000/")
     now = timezone.now()
+    deploys.note(version, now, "ana", deployment=deployment)
     model = VariableSpec("model", query="label_values(model_accuracy, model_name)")
     span = a_span(now + timedelta(seconds=1))
     assert [one["label"] for one in marks.deploys(span, marks.Scope())] == ["ranker 2.1 on gpu-1:8000"]

@@ -23,9 +23,10 @@ from alphaq_portal.ui import (
     dialog_done,
     display,
 )
-from monitoring import targets
+from monitoring import deploys, probes, targets
+from monitoring.admin.probes import HEALTH_LABELS, health_words
 from monitoring.collect.report import Report, examine
-from monitoring.models import Deployment, ModelVersion, ServedModel, Target, TargetStatus, Team
+from monitoring.models import Deployment, ModelVersion, Probe, ServedModel, Target, TargetStatus, Team
 from monitoring.templatetags.portal import ago
 
 STATE_LABELS = {"up": "success", "down": "danger", "off": "default", "not scraped yet": "info"}
@@ -51,7 +52,7 @@ class DeploymentInline(StackedInline):
     """Where a version runs."""
 
     model = Deployment
-    fields = [("host", "url"), "metrics_url", ("health_url", "health_kind"), "is_enabled"]
+    fields = [("host", "url"), "metrics_url", ("health_url", "health_kind"), "health_model", "is_enabled"]
     autocomplete_fields = ["host"]
 
 
@@ -98,10 +99,11 @@ class ServedModelAdmin(HistoryAdmin):
         return ", ".join(one.version for one in model.versions.all() if one.stage == ModelVersion.Stage.PRODUCTION)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: BaseModelFormSet, change: bool) -> None:
-        """Save the versions; one that comes into production notes since when."""
-        for one in formset.forms:
-            _note_promotion(one.instance)
+        """Save the versions; one that comes into production notes since when and is marked as a deploy."""
+        promoted = [one.instance for one in formset.forms if one.has_changed() and _promote(one.instance)]
         super().save_formset(request, form, formset, change)
+        for version in promoted:
+            _note_stage(request, version)
 
 
 @admin.register(ModelVersion)
@@ -117,36 +119,42 @@ class ModelVersionAdmin(HistoryAdmin):
     inlines = [DeploymentInline]
 
     def save_model(self, request: HttpRequest, obj: ModelVersion, form: Any, change: bool) -> None:
-        """Save the version; one that comes into production notes since when."""
-        _note_promotion(obj)
+        """Save the version; one that comes into production notes since when and is marked as a deploy."""
+        is_promoted = _promote(obj)
         super().save_model(request, obj, form, change)
+        if is_promoted:
+            _note_stage(request, obj)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: BaseModelFormSet, change: bool) -> None:
-        """Save the deployments and have their metrics scraped."""
+        """Save the deployments, have them scraped and probed; a new one is a deploy."""
         super().save_formset(request, form, formset, change)
         if formset.model is Deployment:
             for deployment in Deployment.objects.filter(version=form.instance).select_related("version__model"):
-                targets.follow(deployment)
+                _follow(deployment)
+            for deployment in formset.new_objects:
+                _note_deploy(request, deployment)
 
 
 @admin.register(Deployment)
 class DeploymentAdmin(HistoryAdmin):
     """Where versions run."""
 
-    list_display = ["__str__", "stage", "scraped", "health_kind", "deployed_at", "is_enabled"]
+    list_display = ["__str__", "stage", "scraped", "well", "health_kind", "deployed_at", "is_enabled"]
     list_filter = ["is_enabled", "health_kind", "version__stage", "version__model"]
     search_fields = ["version__model__name", "version__version", "url", "metrics_url", "host__name"]
     autocomplete_fields = ["version", "host"]
-    list_select_related = ["version__model", "host", "target__status"]
+    list_select_related = ["version__model", "host", "target__status", "probe__state"]
     fieldsets = [
         (None, {"fields": ["version", ("host", "url"), "is_enabled"]}),
-        ("What is asked", {"fields": ["metrics_url", ("health_url", "health_kind")]}),
+        ("What is asked", {"fields": ["metrics_url", ("health_url", "health_kind"), "health_model"]}),
     ]
 
     def save_model(self, request: HttpRequest, obj: Deployment, form: Any, change: bool) -> None:
-        """Save the deployment and have its metrics scraped."""
+        """Save the deployment, have it scraped and probed; a new one or another version is a deploy."""
         super().save_model(request, obj, form, change)
-        targets.follow(obj)
+        _follow(obj)
+        if not change or "version" in form.changed_data:
+            _note_deploy(request, obj)
 
     @display(description="Stage")
     def stage(self, deployment: Deployment) -> str:
@@ -158,6 +166,12 @@ class DeploymentAdmin(HistoryAdmin):
         """Whether its target is up."""
         target: Target | None = getattr(deployment, "target", None)
         return _state(target) if target is not None and deployment.is_enabled else "off"
+
+    @display(description="Health", label=HEALTH_LABELS)
+    def well(self, deployment: Deployment) -> str:
+        """What its probe was answered last."""
+        probe: Probe | None = getattr(deployment, "probe", None)
+        return health_words(probe) if probe is not None and deployment.is_enabled else "off"
 
 
 class TargetStatusInline(ReadOnlyMixin, StackedInline):
@@ -290,6 +304,22 @@ def _switch(queryset: QuerySet[Target], is_on: bool) -> int:
     return len(changed)
 
 
-def _note_promotion(version: ModelVersion) -> None:
-    if version.stage == ModelVersion.Stage.PRODUCTION and version.promoted_at is None:
-        version.promoted_at = timezone.now()
+def _follow(deployment: Deployment) -> None:
+    targets.follow(deployment)
+    probes.follow(deployment)
+
+
+def _promote(version: ModelVersion) -> bool:
+    """Note since when a version is in production; return whether saving it brings it there."""
+    if version.stage != ModelVersion.Stage.PRODUCTION:
+        return False
+    version.promoted_at = version.promoted_at or timezone.now()
+    return not ModelVersion.objects.filter(pk=version.pk, stage=ModelVersion.Stage.PRODUCTION).exists()
+
+
+def _note_stage(request: HttpRequest, version: ModelVersion) -> None:
+    deploys.note(version, timezone.now(), request.user.get_username(), stage=version.stage)
+
+
+def _note_deploy(request: HttpRequest, deployment: Deployment) -> None:
+    deploys.note(deployment.version, timezone.now(), request.user.get_username(), deployment=deployment)

@@ -13,7 +13,7 @@ from monitoring import query
 from monitoring.charts import Span
 from monitoring.dashboards.choices import label_of
 from monitoring.dashboards.macros import ALL, Values, fill
-from monitoring.models import Deployment
+from monitoring.models import Deploy
 from monitoring.promql import NAME, Labels, Matcher, parse_matchers
 
 #: More bands than this colour the whole page.
@@ -78,13 +78,13 @@ def _band(labels: Labels, first: int, last: int) -> dict[str, Any]:
 
 
 def deploys(span: Span, scope: Scope) -> list[dict[str, Any]]:
-    """Return the deployments begun in a span: [{"at" (unix seconds), "label", "labels"}], oldest first."""
-    rows = Deployment.objects.select_related("version__model", "host").order_by("-deployed_at")
-    rows = rows.filter(deployed_at__gte=span.start, deployed_at__lte=span.end)
+    """Return the deploys of a span: [{"at" (unix seconds), "label", "labels"}], oldest first."""
+    rows = Deploy.objects.select_related("model", "version__model", "deployment__host").order_by("-at")
+    rows = rows.filter(at__gte=span.start, at__lte=span.end)
     if scope.models is not None:
-        rows = rows.filter(version__model__name__in=scope.models)
+        rows = rows.filter(model__name__in=scope.models)
     found = [
-        {"at": round(row.deployed_at.timestamp()), "label": str(row), "labels": {"model_name": row.version.model.name}}
+        {"at": round(row.at.timestamp()), "label": str(row), "labels": {"model_name": row.model.name}}
         for row in rows[:MAX_DEPLOYS]
     ]
     return found[::-1]

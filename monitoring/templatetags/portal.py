@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django import template
 from django.contrib.staticfiles import finders
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from monitoring import units
@@ -41,6 +41,21 @@ def ago(moment: datetime | None, at: datetime) -> SafeString:
         moment.strftime("%Y-%m-%d %H:%M:%S"),
         units.age(moment, at),
     )
+
+
+@register.simple_tag
+def cells(results: Sequence[Sequence[Any]]) -> SafeString:
+    """Return the last results of a probe (monitoring.models.ProbeState.results) as a row of cells, oldest first."""
+    marks = format_html_join("", '<span class="aq-cell {}" title="{}"></span>', (_cell(*one) for one in results))
+    failed = sum(not one[1] for one in results)
+    words = f"{len(results) - failed} of {len(results)} answers well"
+    return format_html('<span class="aq-cells" role="img" aria-label="{}">{}</span>', words, marks)
+
+
+def _cell(at: int, is_ok: bool, status: int, seconds: float, error: str) -> tuple[str, str]:
+    moment = datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    words = f"HTTP {status}" if is_ok else error or "not well"
+    return "is-ok" if is_ok else "is-critical", f"{moment}: {words}, {seconds * 1000:.0f} ms"
 
 
 @register.inclusion_tag("portal/chart_assets.html")
