@@ -28,6 +28,7 @@ LEVELS = {
     "django.request": {"level": "ERROR"},
     "kombu": {"level": "WARNING"},
     "celery.app.trace": {"level": "WARNING"},
+    "celery.beat": {"level": "WARNING"},
     "celery.worker.strategy": {"level": "WARNING"},  # a line a tick says nothing
     "axes": {"level": "WARNING"},
 }

@@ -71,7 +71,7 @@ class ProfileRateAdmin(HistoryAdmin):
     list_display = ["name", "kind", "ratio", "until", "is_enabled", "found"]
     list_filter = ["kind", "is_enabled"]
     search_fields = ["name"]
-    fieldsets = [(None, {"fields": [("kind", "ratio"), "name", ("until", "is_enabled")]})]
+    fieldsets = [(None, {"fields": [("kind", "ratio"), "name", "until", "is_enabled"]})]
 
     def save_model(self, request: HttpRequest, obj: ProfileRate, form: ModelForm, change: bool) -> None:
         """Save; this process follows at once, the others within ten seconds."""

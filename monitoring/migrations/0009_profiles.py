@@ -53,7 +53,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name='ID')),
                 ('kind', models.CharField(choices=[('request', 'requests'), ('task', 'tasks: time'), ('task memory', 'tasks: memory')], default='request', max_length=12, verbose_name='what')),
-                ('name', models.CharField(help_text='A route as request_processed logs it, such as dashboards/<slug:slug>/; or a task, such as alerts.tasks.evaluate_due; * for all.', max_length=300)),
+                ('name', models.CharField(help_text='A route as request_processed logs it, such as admin/alerts/rule/; or a task, such as alerts.tasks.evaluate_due; * for all.', max_length=300)),
                 ('ratio', models.FloatField(default=0.01, help_text='Of how many, from 0 to 1; 0.01 is one in a hundred. A profiled request takes about twice as long.', validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1)])),
                 ('until', models.DateTimeField(blank=True, help_text='Empty: until it is switched off.', null=True)),
                 ('is_enabled', models.BooleanField(default=True, verbose_name='enabled')),
@@ -76,7 +76,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('kind', models.CharField(choices=[('request', 'requests'), ('task', 'tasks: time'), ('task memory', 'tasks: memory')], default='request', max_length=12, verbose_name='what')),
-                ('name', models.CharField(help_text='A route as request_processed logs it, such as dashboards/<slug:slug>/; or a task, such as alerts.tasks.evaluate_due; * for all.', max_length=300)),
+                ('name', models.CharField(help_text='A route as request_processed logs it, such as admin/alerts/rule/; or a task, such as alerts.tasks.evaluate_due; * for all.', max_length=300)),
                 ('ratio', models.FloatField(default=0.01, help_text='Of how many, from 0 to 1; 0.01 is one in a hundred. A profiled request takes about twice as long.', validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1)])),
                 ('until', models.DateTimeField(blank=True, help_text='Empty: until it is switched off.', null=True)),
                 ('is_enabled', models.BooleanField(default=True, verbose_name='enabled')),

@@ -53,7 +53,7 @@ class ProfileRate(models.Model):
     kind = models.CharField("what", max_length=12, choices=Kind, default=Kind.REQUEST)
     name = models.CharField(
         max_length=300,
-        help_text="A route as request_processed logs it, such as dashboards/<slug:slug>/; or a task, such as "
+        help_text="A route as request_processed logs it, such as admin/alerts/rule/; or a task, such as "
         "alerts.tasks.evaluate_due; * for all.",
     )
     ratio = models.FloatField(
