@@ -20,6 +20,7 @@ from alerts.engine import message as engine
 from alerts.engine import notify_template, units
 from alerts.engine.fingerprint import fingerprint
 from alerts.engine.message import AlertLine, Custom, Message
+from alerts.engine.message_words import join_shown
 from alerts.models import Alert, Group, Integration
 from monitoring import promql
 from monitoring.promql import Labels
@@ -41,11 +42,18 @@ def message(
     outbox_id: str = "",
     told: Collection[str] = (),
     notes: Iterable[str] = (),
+    flapping: Mapping[str, str] | None = None,
 ) -> Message:
-    """The message about `alerts` of `group`; `told` are the fingerprints the last message already had."""
-    rows = list(alerts)
-    lines = [alert_line(alert, at, is_new=alert.fingerprint not in told) for alert in rows]
-    firing = [alert for alert in rows if not policy.is_resolved(alert, at)]
+    """The message about `alerts` of `group`; `told` are the fingerprints the last message already had.
+
+    flapping: words for those that flap, by fingerprint; they count as firing also while they are quiet.
+    """
+    rows, flaps = list(alerts), flapping or {}
+    lines = [
+        alert_line(alert, at, is_new=alert.fingerprint not in told, flapping=flaps.get(alert.fingerprint, ""))
+        for alert in rows
+    ]
+    firing = [alert for alert in rows if not policy.is_resolved(alert, at) or alert.fingerprint in flaps]
     return engine.build(
         lines,
         group_labels=Labels.of(group.labels),
@@ -72,9 +80,10 @@ def notice(name: str, words: str, *, receiver: str, at: datetime, outbox_id: str
     )
 
 
-def alert_line(alert: Alert, at: datetime, *, is_new: bool = False) -> AlertLine:
+def alert_line(alert: Alert, at: datetime, *, is_new: bool = False, flapping: str = "") -> AlertLine:
     """One alert as a message shows it at `at`, with the value of its last change of state."""
-    ends_at = (alert.resolved_at or alert.ends_at or at) if policy.is_resolved(alert, at) else None
+    is_over = policy.is_resolved(alert, at) and not flapping
+    ends_at = (alert.resolved_at or alert.ends_at or at) if is_over else None
     threshold = alert.threshold
     return AlertLine(
         labels=Labels.of(alert.labels),
@@ -88,7 +97,7 @@ def alert_line(alert: Alert, at: datetime, *, is_new: bool = False) -> AlertLine
         limit=alert.limit_value,
         unit=unit_of(alert.annotations, alert.rule.expr if alert.rule else ""),
         limit_reason=f"row {threshold.pk}: {threshold.reason}" if threshold and threshold.reason else "",
-        state=_state(alert, at),
+        state=join_shown((flapping, _state(alert, at)), ", "),
         is_new=is_new,
         graph_url=page_url(alert),
     )

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
 
-from alerts import compose, policy, rotas
+from alerts import compose, flaps, policy, rotas
 from alerts.engine import escalation as engine
 from alerts.engine import timing
 from alerts.models import Alert, Escalation, Group, Integration, Notification, NotifyLog, Receiver, Rota, StepRun
@@ -67,6 +67,7 @@ def queue(
     content = compose.message(
         alerts, group=group, receiver=way.receiver.name, at=at, upstream_key=_upstream_key(group, alerts),
         route=f"escalation {row.policy_name}", outbox_id=dedup_key, notes=[note],
+        flapping={} if is_end else flaps.standing(told, at),
     )  # fmt: skip
     # A way out that the group itself uses knows more than this message says; what it was told stays told.
     before = set(log.firing) if log else set()

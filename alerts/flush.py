@@ -17,7 +17,7 @@ import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 
-from alerts import bulk, compose, escalate, policy
+from alerts import bulk, compose, escalate, flaps, policy
 from alerts.engine import timing
 from alerts.engine.muting import Muter, MuteReason
 from alerts.engine.routing import Route, Tree
@@ -31,7 +31,7 @@ _STATE, _KIND = Notification.State, Notification.Kind
 _UNSENT = (_STATE.QUEUED, _STATE.SENDING)
 _TOLD_KINDS = (_KIND.POST, _KIND.UPDATE)
 # Changes that edit the living message; everything else is a new one (DL-10).
-_EDITS = frozenset(("new_alerts", "some_resolved", "all_resolved"))
+_EDITS = frozenset(("new_alerts", "some_resolved", "all_resolved", "flapping"))
 # What a row that nobody foresaw can raise on its way into a message; anything else is not about one group.
 _BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 _PUT_OFF = timedelta(minutes=1)
@@ -55,6 +55,8 @@ class _Tick:
     view: GroupView = field(default_factory=lambda: GroupView(timing.NONE))
     reasons: dict[int, MuteReason] = field(default_factory=dict)  # by alert id
     stale: list[int] = field(default_factory=list)  # memberships of an earlier life of the same label set
+    flapping: dict[str, str] = field(default_factory=dict)  # words by fingerprint
+    turned: str = ""  # which alerts began or ceased to flap
     words: list[str] = field(default_factory=list)
 
 
@@ -141,6 +143,7 @@ def _restatement(
     content = compose.message(
         [one for fingerprint, one in alerts.items() if fingerprint in told], group=group, receiver=route.receiver,
         at=at, route=route.title, outbox_id=dedup_key, told=told, notes=[note] if note else [],
+        flapping=flaps.standing(told, at),
     )  # fmt: skip
     return Notification(
         dedup_key=dedup_key, integration=log.integration, receiver_name=log.integration.receiver.name, group=group,
@@ -162,9 +165,10 @@ def _flush_rows(rows: QuerySet[Group], at: datetime, limit: int) -> list[int]:
     ticks = _read(groups, tree)
     rule_ids = {member.alert.rule_id for tick in ticks for member in tick.members}
     muter = policy.muter(at, rule_ids, tree.intervals)
+    watched = flaps.watch([member.alert for tick in ticks for member in tick.members], at)
     writes = _Writes()
     for tick in ticks:
-        _mute(tick, muter, at)
+        _mute(tick, muter, watched, at)
         _tell(tick, tree.tree, at, writes)
         _advance(tick, at)
     bulk.update(groups, ["first_flush_at", "next_flush_at", "last_flush_at", "last_reason", "missed_flushes"])
@@ -222,7 +226,7 @@ def _open_messages(keys: Sequence[str]) -> Iterable[Notification]:
     return [*told.filter(state__in=_UNSENT).order_by("id"), *kept]
 
 
-def _mute(tick: _Tick, muter: Muter, at: datetime) -> None:
+def _mute(tick: _Tick, muter: Muter, watched: flaps.Watched, at: datetime) -> None:
     """Sort the members into what may be told and what is muted, and remember why."""
     newest = {member.alert.fingerprint: member for member in tick.members}  # ordered by id: the last one wins
     tick.stale = [member.pk for member in tick.members if newest[member.alert.fingerprint] is not member]
@@ -232,6 +236,9 @@ def _mute(tick: _Tick, muter: Muter, at: datetime) -> None:
     for member in tick.members:
         alert = member.alert
         subject = policy.subject(alert, at, is_told=alert.fingerprint in told)
+        if alert.fingerprint in watched.flapping:
+            subject = replace(subject, is_resolved=False)  # one problem until it is calm
+            tick.flapping[alert.fingerprint] = watched.flapping[alert.fingerprint]
         reason = muter.reason(subject, tick.route.active_intervals, tick.route.mute_intervals)
         if reason is not None:
             tick.reasons[alert.pk] = reason
@@ -243,6 +250,9 @@ def _mute(tick: _Tick, muter: Muter, at: datetime) -> None:
         muted_resolved=frozenset(sorted_[True, True]),
         muted_words="; ".join(sorted({reason.words for reason in tick.reasons.values()})[:3]),
     )
+    words = [tick.flapping[print_] for print_ in sorted(watched.begun & tick.view.firing)]
+    words += ["no longer flapping, still firing"] * bool(watched.calmed & tick.view.firing)
+    tick.turned = "; ".join(words[:3])
 
 
 def _tell(tick: _Tick, tree: Tree, at: datetime, writes: _Writes) -> None:
@@ -281,6 +291,8 @@ def _tell_one(tick: _Tick, integration: Integration, tree: Tree, at: datetime, w
         tick.view, log, tick.planned, settings,
         unsent=_log_of(queued[-1], row) if queued else None, hold=_hold(tick, at),
     )  # fmt: skip
+    if tick.turned:
+        decision = timing.turned(tick.view, decision, tick.planned, settings, tick.turned)
     tick.words.append(f"{integration}: {decision.reason}")
     if decision.withdraw_unsent:
         writes.superseded += [message.pk for message in queued]
@@ -370,7 +382,7 @@ def _notification(
     log = decision.log_after
     content = compose.message(
         alerts, group=tick.group, receiver=tick.route.receiver, at=at, upstream_key=_upstream_key(tick, tree),
-        route=tick.route.title, outbox_id=dedup_key, told=told, notes=_notes(tick),
+        route=tick.route.title, outbox_id=dedup_key, told=told, notes=_notes(tick), flapping=tick.flapping,
     )  # fmt: skip
     if integration is not None:
         content = compose.dressed(content, integration)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count
 
 from alerts import bulk, channel_states, compose
 from alerts.channel_states import States
@@ -20,7 +20,7 @@ from alerts.channels.base import DeliveryError, Permanent, Receipt, Repost, Shri
 from alerts.engine import delivery
 from alerts.engine.message import Message
 from alerts.engine.muting import SEVERITY_ORDER
-from alerts.models import Alert, Attempt, Event, GroupAlert, Integration, Notification, NotifyLog, Receiver
+from alerts.models import Attempt, Event, Integration, Notification, NotifyLog, Receiver
 from alerts.transmit import Outcome, Parcel
 
 _STATE, _KIND = Notification.State, Notification.Kind
@@ -36,6 +36,19 @@ SELECT a.id, a.rule_id, %s, %s, v.reason
 FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS v (notification_id, fingerprint, reason)
 JOIN alerts_notification_alerts AS t USING (notification_id)
 JOIN alerts_alert AS a ON a.id = t.alert_id AND a.fingerprint = v.fingerprint
+"""
+_RELEASE = """
+DELETE FROM alerts_groupalert AS g
+USING unnest(%s::bigint[], %s::text[]) AS v (notification_id, fingerprint)
+JOIN alerts_notification AS n ON n.id = v.notification_id
+JOIN alerts_notification_alerts AS t ON t.notification_id = n.id
+JOIN alerts_alert AS a ON a.id = t.alert_id AND a.fingerprint = v.fingerprint
+WHERE g.group_id = n.group_id AND g.alert_id = a.id
+  AND (a.state = 'resolved' OR a.source = 'api' AND a.ends_at <= %s)
+  AND NOT EXISTS (
+    SELECT FROM alerts_notification w
+    WHERE w.group_id = n.group_id AND w.kind IN ('post', 'update') AND w.state IN ('queued', 'sending')
+  )
 """
 Result = tuple[Parcel, Outcome, float]  # seconds that the sending took
 
@@ -189,16 +202,13 @@ def _advance_logs(rows: Sequence[Notification], before: dict[tuple[str, int | No
 
 
 def _release(rows: Sequence[Notification], at: datetime) -> None:
-    """Take alerts out of their groups once their end was told and nothing about the group waits any more (AG-6)."""
-    ended = [row.pk for row in rows if row.resolved]
-    if not ended:
-        return
-    waiting = Notification.objects.filter(
-        group=OuterRef("group"), kind__in=_LOGGED_KINDS, state__in=(_STATE.QUEUED, _STATE.SENDING)
-    )
-    is_over = Q(alert__state=Alert.State.RESOLVED) | Q(alert__source=Alert.Source.API, alert__ends_at__lte=at)
-    told = GroupAlert.objects.filter(is_over, ~Exists(waiting), group__notifications__in=ended)
-    GroupAlert.objects.filter(pk__in=told.filter(alert__notifications__in=ended).values("pk")).delete()
+    """Take alerts out of their groups once their end was told and nothing about the group waits any more (AG-6).
+
+    Only those that the message told as resolved: one that ended while it was on its way has still to be told.
+    """
+    ended = [(row.pk, fingerprint) for row in rows for fingerprint in row.resolved]
+    if ended:
+        bulk.run(_RELEASE, [*map(list, zip(*ended, strict=True)), at])
 
 
 def _tell_timeline(rows: Sequence[Notification], before: dict[tuple[str, int | None], NotifyLog], at: datetime) -> None:

@@ -90,6 +90,7 @@ class Env:
     web_workers: int
     worker_processes: int
     tick_seconds: float
+    flapping_changes: int
     resend_delay_seconds: float
     query_max_steps: int
     query_max_samples: int
@@ -296,6 +297,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "web_workers": int(reader.number("ALPHAQ_WEB_WORKERS", 2, 1, 64)),
         "worker_processes": int(reader.number("ALPHAQ_WORKER_PROCESSES", 2, 1, 64)),
         "tick_seconds": reader.number("ALPHAQ_TICK_SECONDS", 1, 0.1, 60),
+        "flapping_changes": int(reader.number("ALPHAQ_FLAPPING_CHANGES", 10, 0, 1000)),
         # As Prometheus' --rules.alert.resend-delay: alerts of a rule that is gone end after four of these.
         "resend_delay_seconds": reader.duration("ALPHAQ_RESEND_DELAY", 60, 0.1, 86400),
         "query_max_steps": int(reader.number("ALPHAQ_QUERY_MAX_STEPS", 11_000, 10, 1e6)),

@@ -17,6 +17,8 @@ class FlapSettings:
     # Five times fired and resolved inside half an hour: below it, group_interval (5 min) damps well enough (IX-2).
     start_changes: int = 10
     stop_changes: int = 2
+    # A burst is no habit yet: until it has lasted this long each change is told as Alertmanager would tell it.
+    min_span_seconds: float = 120.0
 
 
 DEFAULT_SETTINGS = FlapSettings()
@@ -37,12 +39,14 @@ def detect(
 ) -> Flapping:
     """Whether an alert flaps at `at`, given the times at which it fired or resolved, in any order.
 
-    It begins with `start_changes` inside the window and ends only when `stop_changes` or fewer are left in it.
+    It begins with `start_changes` inside the window, the first of them `min_span_seconds` ago or more, and ends only
+    when `stop_changes` or fewer are left in it.
     """
     opens = at - timedelta(seconds=settings.window_seconds)
     recent = [change for change in changes if opens < change <= at]
     count = len(recent)
-    is_flapping = count > settings.stop_changes if was_flapping else count >= settings.start_changes
+    is_habit = bool(recent) and (at - min(recent)).total_seconds() >= settings.min_span_seconds
+    is_flapping = count > settings.stop_changes if was_flapping else count >= settings.start_changes and is_habit
     calm = (at - max(recent)).total_seconds() if recent else None
     return Flapping(is_flapping, count, calm, describe(count, calm, settings) if is_flapping else "")
 

@@ -21,7 +21,8 @@ NONE: Fingerprints = frozenset()
 
 Why = Literal[
     "first", "new_alerts", "some_resolved", "all_resolved", "repeat", "fired_and_resolved",
-    "unchanged", "only_resolved", "nothing_left", "resolved_not_wanted", "still_queued", "overtaken", "held",
+    "flapping", "unchanged", "only_resolved", "nothing_left", "resolved_not_wanted", "still_queued", "overtaken",
+    "held",
 ]  # fmt: skip
 
 
@@ -149,6 +150,19 @@ def decide(
     if fresh.send:
         return replace(fresh, withdraw_unsent=True)
     return _overtaken(group, log, unsent, planned_tick, settings)
+
+
+def turned(
+    group: GroupView, decision: Decision, planned_tick: datetime, settings: TimingSettings, words: str
+) -> Decision:
+    """The decision of a tick at which alerts began or ceased to flap: told although nothing else has changed.
+
+    What is still queued, held back or not wanted stays as it was decided.
+    """
+    if decision.why != "unchanged" or not group.firing:
+        return decision
+    entry = log_entry(group.firing, group.resolved, planned_tick, settings)
+    return Decision(True, "flapping", words, group.firing, NONE, entry)
 
 
 def log_entry(

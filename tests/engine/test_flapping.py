@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from alerts.engine.flapping import FlapSettings, detect, told_as_resolved
 
 AT = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
-SETTINGS = FlapSettings(window_seconds=600, start_changes=4, stop_changes=1)
+SETTINGS = FlapSettings(window_seconds=600, start_changes=4, stop_changes=1, min_span_seconds=30)
 
 
 def changes(*seconds_ago: float) -> list[datetime]:
@@ -41,3 +41,8 @@ def test_a_flapping_alert_is_not_told_as_resolved() -> None:
     assert not told_as_resolved(True, detect(changes(10, 20, 30, 40), AT, SETTINGS))
     assert told_as_resolved(True, detect(changes(10), AT, SETTINGS))
     assert not told_as_resolved(False, detect([], AT, SETTINGS))
+
+
+def test_a_burst_is_not_flapping_before_it_has_lasted() -> None:
+    assert not detect(changes(5, 10, 15, 20), AT, SETTINGS).is_flapping
+    assert detect(changes(5, 10, 15, 30), AT, SETTINGS).is_flapping
