@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from celery import shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import connection, transaction
+from kombu.exceptions import OperationalError as BrokerError
 
 from alerts import amlease, backtest_runs, clicks, deliver, escalate, evaluate, flush, housekeeping, metrics
 from monitoring import heartbeats
@@ -168,8 +170,18 @@ def answer_clicks() -> int:
 
 
 def enqueue_clicks() -> None:
-    """Let a worker do what was pressed, once it is committed; without a broker the next keep_house does."""
-    transaction.on_commit(lambda: answer_clicks.apply_async(retry=False, queue="deliver"), robust=True)
+    """Let a worker do what was pressed, once it is committed; without a broker the next keep_house does.
+
+    In a thread: a broker that is away takes seconds to say so, and Slack waits for three.
+    """
+    transaction.on_commit(lambda: threading.Thread(target=_send_clicks, daemon=True).start())
+
+
+def _send_clicks() -> None:
+    try:
+        answer_clicks.apply_async(retry=False, queue="deliver")
+    except (BrokerError, OSError) as error:
+        log.warning("clicks_not_enqueued", error=type(error).__name__)
 
 
 @contextmanager

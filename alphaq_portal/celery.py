@@ -17,6 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "alphaq_portal.settings")
 if not apps.models_ready:  # started by the celery command; inside Django the app registry is filled already
     django.setup()
 
+from alerts.bootstep import SlackListener
 from alphaq_portal import profile_hooks, task_context
 from alphaq_portal.schedule import app
 from monitoring import heartbeats
@@ -24,7 +25,7 @@ from monitoring.bootstep import HostCollector, TargetScraper
 
 __all__ = ["app", "profile_hooks", "task_context"]  # loading the last two connects their signals
 
-app.steps["worker"].update((HostCollector, TargetScraper))
+app.steps["worker"].update((HostCollector, TargetScraper, SlackListener))
 app.autodiscover_tasks(["monitoring", "alerts"])
 
 

@@ -99,6 +99,7 @@ class FakeSlack(LoopbackServer):
         self.views: list[dict[str, Any]] = []
         self.ephemerals: list[dict[str, Any]] = []
         self.responses: list[dict[str, Any]] = []  # answers to presses, by their response_url
+        self.socket_url = ""  # of a FakeSocketMode
         self.uploads: dict[str, bytes] = {}
         self._titles: dict[str, str] = {}
         self._used_triggers: set[str] = set()
@@ -410,7 +411,7 @@ class FakeSlack(LoopbackServer):
 
     def socket(self, _: Request) -> dict[str, Any]:
         """apps.connections.open"""
-        return {"url": f"ws://127.0.0.1:{self.port}/link"}
+        return {"url": self.socket_url or f"ws://127.0.0.1:{self.port}/link"}
 
 
 _KEPT = ("text", "blocks", "attachments", "metadata", "username", "icon_emoji", "icon_url", "reply_broadcast")
