@@ -7,7 +7,7 @@ so that messages and pages can tell the value now and the peak without writing a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -64,6 +64,10 @@ class SlotSeries:
             values = np.array([[self._now[labels]] for labels in fresh])
             blocks.append(Block(fresh, np.array([self._at_ms], dtype=np.int64), values))
         return blocks
+
+    def items(self) -> Iterable[tuple[Labels, float]]:
+        """What was written so far, in order."""
+        return self._now.items()
 
     def scrape(self, source: str) -> store.Scrape:
         """All of it as one row of `source`; what a row leaves out ends with a stale marker (PS-2)."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from django.db import transaction
 
+from alerts import revisions
 from alerts.engine.durations import format_duration
 from alerts.models import Alert, GlobalConfig, GroupClock, Rule, RuleGroup, Threshold
 from alerts.prepared import latest_slot
@@ -237,6 +238,7 @@ def _write(group: GroupPlan, owner: str, at: datetime, user: User) -> None:
     for change in group.changes:
         if change.kind in (Kind.NEW, Kind.CHANGED) and change.wanted is not None:
             _write_rule(change, group.row, reason, user)
+            revisions.keep(change.rule, user, at, reason)
     for unit, old, new in group.moved:
         rows = Alert.objects.filter(rule=old, state__in=_ACTIVE)
         if old.pk in group.split:
