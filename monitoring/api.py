@@ -145,10 +145,10 @@ def _unescaped(name: str) -> str:
 
 @endpoint(SAMPLES, "GET")
 def metadata(params: Params) -> HttpResponse:
-    """Answer type and help of metrics; scrapes do not keep them, so most types are read off the names."""
-    limit, wanted = params.limit(), params.text("metric")
+    """Answer type, help and unit of metrics: what targets say, else what names say."""
+    limit, wanted, most = params.limit(), params.text("metric"), params.limit("limit_per_metric")
     known = metric_metadata.metadata(query.metric_names())
-    rows = {name: [entry] for name, entry in known.items() if wanted in ("", name)}
+    rows = {name: entries[: most or None] for name, entries in known.items() if wanted in ("", name)}
     return success(to_json(dict(list(rows.items())[: limit or None])))
 
 

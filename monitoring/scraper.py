@@ -18,9 +18,10 @@ import structlog
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
-from monitoring import claims, store, targets
+from monitoring import claims, metadata, store, targets
 from monitoring.collect.exposition import Parser
 from monitoring.collect.openmetrics import Malformed
+from monitoring.collect.report import Metadata, read_metadata
 from monitoring.collect.scrape import Requester, ScrapeFailed
 from monitoring.targets import Outcome, Spec, Writer
 from monitoring.threads import DaemonThreads
@@ -33,6 +34,8 @@ REGISTRY_SECONDS = 2.0
 MAX_THREADS = 256
 #: Kept while the database is away, about 16 MB; the oldest go first.
 MAX_PENDING_SAMPLES = 2_000_000
+#: TYPE and HELP lines are read this often, and when series have changed, but not more often than the rest leaves.
+METADATA_SECONDS, METADATA_REST_SECONDS = 3600.0, 3540.0
 #: A step of the clock by more than this makes all planned times anew.
 CLOCK_STEP_MS = 2_000
 #: Held while the database is used: whoever forks this process waits for it, else the child inherits locks in use.
@@ -49,6 +52,16 @@ class _Held:
     writer: Writer
     is_running: bool = False
     missed: int = 0
+    keys: tuple[str, ...] = ()  # the series of the scrape whose metadata was read last
+    metadata_due: float = float("-inf")  # of time.monotonic
+
+    def told(self, body: bytes, keys: tuple[str, ...]) -> dict[str, Metadata] | None:
+        """Return what the target says of its metrics when its series have changed, and now and then."""
+        now = time.monotonic()
+        if now < self.metadata_due and (keys is self.keys or now < self.metadata_due - METADATA_REST_SECONDS):
+            return None
+        self.keys, self.metadata_due = keys, now + METADATA_SECONDS
+        return read_metadata(body)
 
 
 @dataclass
@@ -205,17 +218,18 @@ class ScrapeLoop:
     def _scrape(self, held: _Held, at_ms: int) -> None:
         started = time.perf_counter()
         missed, held.missed = held.missed, 0
-        exposition, error = None, ""
+        exposition, error, told = None, "", None
         try:
             answer = held.requester.get()
             exposition = held.parser.read(answer.body, answer.is_openmetrics)
+            told = held.told(answer.body, exposition.keys)
         except (ScrapeFailed, Malformed) as problem:
             error = str(problem)
         except Exception:
             log.exception("scrape_broke", target=held.spec.url)
             error = "the portal could not read the answer; its log says why"
         seconds = time.perf_counter() - started
-        self._done.put((Outcome(held.spec, at_ms, seconds, exposition, error, missed), held))
+        self._done.put((Outcome(held.spec, at_ms, seconds, exposition, error, missed, told), held))
         held.is_running = False
 
     # --- writing
@@ -243,6 +257,7 @@ class ScrapeLoop:
 
     def _write(self, pending: list[tuple[Outcome, Writer]], ended: list[store.Scrape], now_ms: int) -> None:
         receipt = targets.record(pending, ended, now_ms)
+        metadata.learn(told for outcome, _ in pending if (told := outcome.told))
         self.tally.scrapes += len(pending)
         self.tally.samples += receipt.samples
         self.tally.failed += sum(outcome.exposition is None for outcome, _ in pending)

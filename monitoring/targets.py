@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from monitoring import claims, store
 from monitoring.claims import LabelSet
 from monitoring.collect.exposition import Exposition, OwnTime
 from monitoring.collect.openmetrics import key_labels
+from monitoring.collect.report import Metadata
 from monitoring.models import Deployment, Target
 from monitoring.models.targets import DEFAULT_TIMEOUT_SECONDS, default_instance
 
@@ -34,6 +35,8 @@ REPORT_KEYS = (
 #: Each distinct own time costs a row; an exporter with one a series should be scraped without honor_timestamps.
 MAX_OWN_TIMES = 64
 DEPLOYMENT_MANAGES = "deployment"
+#: What model servers say of themselves and the registry says of them.
+SAID_TWICE = frozenset({"model_name", "model_version"})
 NOTHING: NDArray[np.float64] = np.empty(0)
 
 
@@ -72,6 +75,7 @@ class Outcome:
     exposition: Exposition | None = None
     error: str = ""
     missed_slots: int = 0
+    told: Mapping[str, Metadata] | None = None  # what the target says of its metrics, now and then
 
 
 def spec_of(target: Target) -> Spec:
@@ -164,22 +168,32 @@ class Writer:
         return store.Scrape(self.spec.source, labels, at_ms, keys, np.asarray(values, np.float64))
 
     def _arrange(self, keys: tuple[str, ...]) -> None:
-        """Sort series by the labels of ours that they override: with honor_labels theirs win, as in Prometheus."""
+        """Sort series by the labels of ours that give way to their own: our label is left out, theirs is seen.
+
+        With honor_labels all that a series has itself, as in Prometheus; else only what monitoring.instrument says of
+        the model, where it says the same: the registry would turn it into exported_model_name beside itself.
+        """
         ours = dict(self.spec.labels)
         groups: dict[frozenset[str], list[int]] = defaultdict(list)
-        if self.spec.honor_labels:
+        if self.spec.honor_labels or not SAID_TWICE.isdisjoint(ours):
             for place, key in enumerate(keys):
-                groups[frozenset(ours.keys() & key_labels(key).keys())].append(place)
-        plain = groups.pop(frozenset(), None) if groups else None
-        if not self.spec.honor_labels:
+                groups[self._overridden(ours, key)].append(place)
+        plain = groups.pop(frozenset(), [])
+        if not groups:
             self._parts = [(ours, REPORT_KEYS + keys, None)]
         else:
-            places = np.array(plain or [], np.intp)
+            places = np.array(plain, np.intp)
             self._parts = [(ours, REPORT_KEYS + tuple(keys[place] for place in places), places)]
         for names, members in sorted(groups.items(), key=lambda item: sorted(item[0])):
             labels = {name: value for name, value in ours.items() if name not in names}
             self._parts.append((labels, tuple(keys[place] for place in members), np.array(members, np.intp)))
         self._keys = keys
+
+    def _overridden(self, ours: LabelSet, key: str) -> frozenset[str]:
+        own = key_labels(key)
+        if self.spec.honor_labels:
+            return frozenset(ours.keys() & own.keys())
+        return frozenset(name for name in SAID_TWICE if name in own and ours.get(name) == own[name])
 
     def _own_times(self, own: Sequence[OwnTime]) -> tuple[list[store.Scrape], str]:
         """Return samples with times of their own, a scrape a time; they get no stale markers, as in Prometheus."""

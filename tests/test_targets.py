@@ -418,3 +418,30 @@ def test_the_url_of_a_named_instance_may_change():
 def test_what_cannot_be_added_is_told(args, words):
     with pytest.raises(CommandError, match=words):
         add(*args)
+
+
+# --- labels that the registry and the model server both give
+
+
+def test_what_a_model_server_says_of_itself_as_the_registry_does_is_said_once():
+    row = targets.follow(deployment())
+    Scraped(row).says('a{model_name="ranker",model_version="3"} 1\nb{model_name="ranker"} 2\nc 3\n')
+    for name in "abc":
+        [series] = stored(name)
+        assert "exported_" not in series
+        assert 'model_name="ranker"' in series and 'model_version="3"' in series
+
+
+def test_what_a_model_server_says_otherwise_than_the_registry_is_exported():
+    Scraped(targets.follow(deployment())).says('a{model_name="ranker",model_version="4"} 1\n')
+    [series] = stored("a")
+    assert 'exported_model_version="4"' in series and 'model_version="3"' in series
+    assert "exported_model_name" not in series
+
+
+def test_series_of_a_model_end_with_their_target_whoever_gives_their_labels():
+    one = Scraped(targets.follow(deployment()))
+    one.says('a{model_name="ranker"} 1\nc 3\n')
+    one.says("c 3\n")
+    one.fails()
+    assert (only(stored("a")), only(stored("c")), only(stored("up"))) == ([1, "stale"], [3, 3, "stale"], [1, 1, 0])
