@@ -181,6 +181,12 @@ def run_due(at: datetime, limit: int = 200) -> list[int]:
     return made
 
 
+def next_due_at() -> datetime | None:
+    """When the next escalation is to be looked at; None when none is."""
+    rows = Escalation.objects.filter(ended_at__isnull=True, next_look_at__isnull=False).order_by("next_look_at")
+    return rows.values_list("next_look_at", flat=True).first()
+
+
 @transaction.atomic
 def look(escalation_id: int, at: datetime) -> list[int]:
     """Ids of the messages of the step that one escalation ran, empty when none was due, held, or being changed."""
