@@ -6,7 +6,7 @@ Sources of the rules: Prometheus, practices/naming and practices/instrumentation
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -118,6 +118,7 @@ class Family:
     help: str = ""
     is_declared: bool = False
     has_series: bool = False
+    series: int = 0
     labels: dict[str, set[str]] = field(default_factory=dict)
 
 
@@ -137,8 +138,29 @@ def read_families(body: str, is_openmetrics: bool = False) -> list[Family]:
                 raise Malformed(number, str(error)) from error
             family = families.setdefault(_family_of(sample.name, families), Family(sample.name))
             family.has_series = True
+            family.series += 1
             for label, value in sample.labels:
                 family.labels.setdefault(label, set()).add(value)
+    return sorted((family for family in families.values() if family.has_series), key=lambda family: family.name)
+
+
+def families_of(
+    series: Iterable[tuple[str, Mapping[str, str]]],
+    declared: Mapping[str, tuple[str, str]],
+    is_openmetrics: bool = False,
+) -> list[Family]:
+    """Return the metrics of series (name, labels), with what was `declared` of them: {name: (type, help)}."""
+    families: dict[str, Family] = {}
+    for name, (kind, text) in declared.items():
+        is_short = is_openmetrics and kind == "counter" and not name.endswith("_total")
+        families[name] = Family(f"{name}_total" if is_short else name, kind, text, bool(kind))
+    for name, labels in series:
+        base = _family_of(name, families)
+        family = families.setdefault(base, Family(base))
+        family.has_series = True
+        family.series += 1
+        for label, value in labels.items():
+            family.labels.setdefault(label, set()).add(value)
     return sorted((family for family in families.values() if family.has_series), key=lambda family: family.name)
 
 

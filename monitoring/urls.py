@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from monitoring import dashboard_views, explore_views, profile_views, views
+from monitoring import dashboard_views, explore_views, profile_views, target_views, views
 
 app_name = "monitoring"
 urlpatterns = [
@@ -18,6 +18,7 @@ urlpatterns = [
     path("explore/", explore_views.ExplorePage.as_view(), name="explore"),
     path("explore/answer.json", explore_views.answer_json, name="explore_answer"),
     path("explore/names.json", explore_views.names_json, name="explore_names"),
+    path("targets/<int:pk>/", target_views.TargetPage.as_view(), name="target"),
     path("profiles/<int:pk>/", profile_views.ProfilePage.as_view(), name="profile"),
     path("profiles/<int:pk>/file.prof", profile_views.prof_file, name="profile_file"),
 ]

@@ -8,7 +8,8 @@ from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
 from django.forms import BaseModelFormSet, ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -23,9 +24,9 @@ from alphaq_portal.ui import (
     dialog_done,
     display,
 )
-from monitoring import deploys, probes, targets
+from monitoring import deploys, probes, target_report, targets
 from monitoring.admin.probes import HEALTH_LABELS, health_words
-from monitoring.collect.report import Report, examine
+from monitoring.collect.report import Report
 from monitoring.models import Deployment, ModelVersion, Probe, ServedModel, Target, TargetStatus, Team
 from monitoring.templatetags.portal import ago
 
@@ -200,7 +201,7 @@ class TargetAdmin(HistoryAdmin):
     ]
     inlines = [TargetStatusInline]
     actions = ["switch_on", "switch_off"]
-    actions_detail = ["scrape_now"]
+    actions_detail = ["show_metrics", "scrape_now"]
 
     @display(description="State", label=STATE_LABELS)
     def state(self, target: Target) -> str:
@@ -251,6 +252,11 @@ class TargetAdmin(HistoryAdmin):
         """Scrape the chosen targets no more; their series end."""
         self.message_user(request, f"{_switch(queryset, False)} targets are scraped no more.")
 
+    @action(description="Metrics", url_path="metrics", permissions=["view"], icon="list")
+    def show_metrics(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Lead to the page of what the target exposes and how it is named."""
+        return redirect("monitoring:target", pk=object_id)
+
     @action(
         description="Scrape now", url_path="scrape-now", permissions=["change"], icon="play_arrow",
         dialog={
@@ -261,17 +267,18 @@ class TargetAdmin(HistoryAdmin):
     def scrape_now(self, request: HttpRequest, form: ModelForm, object_id: str) -> HttpResponse:
         """Ask the target once and show what it answered."""
         target = get_object_or_404(Target.objects.select_related("deployment__version__model"), pk=object_id)
-        report = check_target(target)
+        report = target_report.ask(target)
         self.message_user(request, _report_words(report), messages.SUCCESS if report.is_up else messages.ERROR)
+        if warnings := target_report.names_in(report).warnings:
+            text = format_html(
+                '{} in how its metrics are named: <a class="aq-link" href="{}">see which</a>',
+                f"{warnings} warning{'' if warnings == 1 else 's'}",
+                reverse("monitoring:target", args=[target.pk]),
+            )
+            self.message_user(request, text, messages.WARNING)
         if report.warning:
             self.message_user(request, report.warning, messages.WARNING)
         return dialog_done(admin_url(target))
-
-
-def check_target(target: Target) -> Report:
-    """Return what a target answers now, with its own limits; nothing is stored."""
-    spec = targets.spec_of(target)
-    return examine(spec.url, spec.timeout_seconds, spec.body_limit_bytes, spec.sample_limit, spec.honor_timestamps)
 
 
 def _report_words(report: Report) -> SafeString:
