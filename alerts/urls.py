@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from alerts import amapi, interactions, views, why_views
+from alerts import amapi, backtest_views, interactions, rule_views, views, why_views
 
 app_name = "alerts"
 urlpatterns = [
@@ -14,6 +14,11 @@ urlpatterns = [
     path("alerts/<int:pk>/", views.AlertPage.as_view(), name="alert"),
     path("alerts/<int:pk>/chart.json", views.chart_json, name="alert_chart"),
     path("alerts/<int:pk>/why/", why_views.AlertWhyPage.as_view(), name="alert_why"),
+    path("backtests/", backtest_views.BacktestList.as_view(), name="backtests"),
+    path("backtests/<int:pk>/", backtest_views.BacktestPage.as_view(), name="backtest"),
+    path("backtests/<int:pk>/state.json", backtest_views.state_json, name="backtest_state"),
+    path("backtests/<int:pk>/again/", backtest_views.Again.as_view(), name="backtest_again"),
+    path("backtests/<int:pk>/stop/", backtest_views.Stop.as_view(), name="backtest_stop"),
     path("why/", why_views.WhyPage.as_view(), name="why"),
     path("routes/test/", why_views.RouteTestPage.as_view(), name="route_test"),
     path("rules/<int:pk>/test-fire/", why_views.TestFirePage.as_view(), name="test_fire"),

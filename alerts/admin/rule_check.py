@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.shortcuts import redirect
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils import timezone
 
-from alerts import preview
+from alerts import backtest_content, backtest_runs, backtest_views, preview
 from alerts.admin.rule_form import typed
-from alerts.models import Rule
+from alerts.models import Backtest, Rule
 from monitoring import promql, query
 from monitoring.promql import QueryError
 
@@ -43,6 +48,61 @@ def chart(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
         return JsonResponse(preview.chart(rule.expr, rows, timezone.now()))
     except QueryError as error:
         return JsonResponse({"error": str(error)}, status=422)
+
+
+def backtest(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
+    """Try what was typed on the past, beside what is saved: its page, or {"url", "state"} for a script."""
+    return _ask_history(admin, request, Backtest.Kind.BACKTEST)
+
+
+def suggest(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
+    """Look for limits that fit the row `suggest_row`: {"url", "state"}; nothing is applied."""
+    return _ask_history(admin, request, Backtest.Kind.SUGGEST)
+
+
+def backtest_all(request: HttpRequest, rules: Iterable[Rule]) -> HttpResponse | None:
+    """Queue a backtest of each saved rule and go to their list; None when none could be asked for, with a message."""
+    batch, count = uuid.uuid4().hex, 0
+    try:
+        for rule in rules:
+            backtest_views.asked(backtest_runs.sides(rule, None), request, batch=batch)
+            count += 1
+    except backtest_runs.Refused as error:
+        messages.error(request, str(error))
+    return redirect(f"{reverse('alerts:backtests')}?batch={batch}") if count else None
+
+
+def _ask_history(admin: RuleAdmin, request: HttpRequest, kind: str) -> HttpResponse:
+    """Queue a run of what was typed; 422 with {"error"} when it cannot be asked for."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    if not admin.has_change_permission(request) and not admin.has_add_permission(request):
+        raise PermissionDenied
+    rule, rows = _typed(admin, request)
+    try:
+        made = _asked(request, rule, rows, kind)
+    except (backtest_runs.Refused, QueryError, ValueError) as error:
+        if request.accepts("text/html"):
+            return HttpResponse(str(error), status=422, content_type="text/plain; charset=utf-8")
+        return JsonResponse({"error": str(error)}, status=422)
+    url = reverse("alerts:backtest", args=[made.pk])
+    if request.accepts("text/html"):
+        return redirect(url)
+    return JsonResponse({"url": url, "state": reverse("alerts:backtest_state", args=[made.pk])})
+
+
+def _asked(request: HttpRequest, rule: Rule, rows: list[preview.TypedRow], kind: str) -> Backtest:
+    for one in rows:
+        if one.row is None:
+            raise backtest_runs.Refused(f"Complete the rows of limits first: {one.problem or 'one is not complete'}")
+    typed = backtest_content.freeze("as typed", rule, [one.row for one in rows if one.row is not None])
+    if kind == Backtest.Kind.SUGGEST:
+        places = [one.place for one in rows]
+        place = request.POST.get("suggest_row", "")
+        row = places.index(place) if place in places else (0 if places else None)
+        return backtest_views.asked([{**typed, "row": row, "place": place}], request, kind=kind)
+    saved = Rule.objects.select_related("group").filter(pk=rule.pk).first()
+    return backtest_views.asked(backtest_runs.sides(saved or rule, typed), request)
 
 
 def names(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:

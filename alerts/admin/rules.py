@@ -133,7 +133,7 @@ class RuleAdmin(AlertsHistoryAdmin):
         ),
         ("Labels and words", {"fields": ["labels", "annotations", "position"], "classes": ["after"]}),
     ]
-    actions = ["make_live", "make_shadow", "make_disabled"]
+    actions = ["change_several", "make_live", "make_shadow", "make_disabled", "backtest_selected"]
     actions_detail = [
         {"title": "State", "icon": "tune", "items": ["go_live", "go_shadow", "go_off"]}, "copy", "test_fire", "ask_why",
     ]  # fmt: skip
@@ -144,7 +144,8 @@ class RuleAdmin(AlertsHistoryAdmin):
     class Media:
         """Scripts of the form."""
 
-        js = ["js/promql-complete.js", "js/pairs.js", "js/rule-form.js"]
+        js = ["js/promql-complete.js", "js/pairs.js", "js/rule-form.js", "js/suggest.js", "js/backtest.js"]
+        css = {"all": ["css/backtest.css"]}
 
     # -- the list ------------------------------------------------------------------------------------------------------
 
@@ -228,6 +229,8 @@ class RuleAdmin(AlertsHistoryAdmin):
         own = [
             path("check/", view(lambda request: rule_check.check(self, request)), name="alerts_rule_check"),
             path("chart/", view(lambda request: rule_check.chart(self, request)), name="alerts_rule_chart"),
+            path("backtest/", view(lambda request: rule_check.backtest(self, request)), name="alerts_rule_backtest"),
+            path("suggest/", view(lambda request: rule_check.suggest(self, request)), name="alerts_rule_suggest"),
             path("names.json", view(lambda request: rule_check.names(self, request)), name="alerts_rule_names"),
         ]
         return own + super().get_urls()
@@ -293,6 +296,17 @@ class RuleAdmin(AlertsHistoryAdmin):
         dialog={"title": "Bring this rule live?", "description": "Its alerts are told from the next evaluation on."},
     )  # fmt: skip
     def go_live(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+    @action(description="Change several: life, labels, severities, limits…", permissions=["change"])
+    def change_several(self, request: HttpRequest, queryset: QuerySet[Rule]) -> HttpResponse:
+        """One change to all of them, with a page of differences first."""
+        ids = ",".join(str(pk) for pk in queryset.order_by("pk").values_list("pk", flat=True))
+        return redirect(f"{reverse('alerts:rules_bulk')}?ids={ids}")
+
+    @action(description="Backtest over 7 days", permissions=["change"])
+    def backtest_selected(self, request: HttpRequest, queryset: QuerySet[Rule]) -> HttpResponse | None:
+        """Try each of the rules on the past and go to the list of outcomes."""
+        return rule_check.backtest_all(request, queryset.filter(kind=Rule.Kind.ALERT).select_related("group"))
+
         """Bring one rule live."""
         return self._bring_one(request, object_id, Rule.Life.LIVE)
 
