@@ -1,4 +1,4 @@
-"""The charts of hosts: what each asks, in which unit, and its answer as columns for the browser.
+"""The charts of hosts and of the store: what each asks, in which unit, and its answer as columns for the browser.
 
 Hides: how a question gets its host and window, how many series a reader can tell apart, how steps are chosen.
 """
@@ -144,6 +144,18 @@ CHARTS: dict[str, Chart] = {
     ),
     "gpu_temperature": Chart("GPU temperature", "°C", _one("gpu_temperature_celsius{$host}"), ("host", "gpu")),
     "gpu_power": Chart("GPU power", "W", _one("gpu_power_watts{$host}"), ("host", "gpu")),
+    "store_bytes": Chart("Size of the store", "bytes", _one("alphaq_store_bytes"), ("tier",), is_stacked=True),
+    "store_rate": Chart("Samples written a second", "short", (("samples/s", "sum(alphaq_store_samples_per_second)"),)),
+    "store_series": Chart("Series known", "short", (("series", "sum(alphaq_store_series)"),)),
+    "store_lag": Chart(
+        "Housekeeping behind",
+        "seconds",
+        (
+            ("rows not turned", "max(alphaq_store_pivot_lag_seconds)"),
+            ("not compacted", "max(alphaq_store_compact_lag_seconds)"),
+            ("not merged", "86400 * max(alphaq_store_merge_lag_days)"),
+        ),
+    ),
 }
 
 

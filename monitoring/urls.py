@@ -2,7 +2,15 @@
 
 from django.urls import include, path
 
-from monitoring import dashboard_views, explore_views, profile_views, target_views, views
+from monitoring import (
+    cardinality_views,
+    dashboard_views,
+    explore_views,
+    profile_views,
+    system_views,
+    target_views,
+    views,
+)
 
 app_name = "monitoring"
 urlpatterns = [
@@ -15,6 +23,8 @@ urlpatterns = [
     path("dashboards/<slug:slug>/export.json", dashboard_views.export_json, name="export_dashboard"),
     path("dashboards/<slug:slug>/marks.json", dashboard_views.marks_json, name="dashboard_marks"),
     path("dashboards/<slug:slug>/panels/<int:number>.json", dashboard_views.panel_json, name="panel"),
+    path("system/", system_views.SystemPage.as_view(), name="system"),
+    path("system/cardinality/", cardinality_views.CardinalityPage.as_view(), name="cardinality"),
     path("explore/", explore_views.ExplorePage.as_view(), name="explore"),
     path("explore/answer.json", explore_views.answer_json, name="explore_answer"),
     path("explore/names.json", explore_views.names_json, name="explore_names"),

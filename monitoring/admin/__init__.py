@@ -5,6 +5,7 @@ from monitoring.admin.hosts import HostAdmin
 from monitoring.admin.probes import DeployAdmin, ProbeAdmin
 from monitoring.admin.profiles import ProfileAdmin, ProfileRateAdmin
 from monitoring.admin.registry import DeploymentAdmin, ModelVersionAdmin, ServedModelAdmin, TargetAdmin, TeamAdmin
+from monitoring.admin.retention import RetentionAdmin
 from monitoring.admin.tokens import ApiTokenAdmin
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ProbeAdmin",
     "ProfileAdmin",
     "ProfileRateAdmin",
+    "RetentionAdmin",
     "ServedModelAdmin",
     "TargetAdmin",
     "TeamAdmin",

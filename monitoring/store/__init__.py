@@ -12,14 +12,16 @@ from .house import HouseReport, ensure_partitions, keep_house
 from .keys import BadKey, sample_key
 from .merge import Merged, merge
 from .pivot import pivot, pivot_before
+from .preview import Kept, kept_by
 from .read import label_names, label_values, metric_names, select, series
 from .records import Receipt, Scrape, StoreError
 from .retention import Dropped, Purged, drop_before, purge_keys, retain
-from .rows import append
+from .rows import MAX_SERIES_PER_SOURCE, append
 from .status import StoreStatus, Tier, samples_per_second, status
 from .verify import Problem, Verified, verify
 
 __all__ = [
+    "MAX_SERIES_PER_SOURCE",
     "BadKey",
     "BadLine",
     "Batch",
@@ -30,6 +32,7 @@ __all__ = [
     "Dropped",
     "Gauge",
     "HouseReport",
+    "Kept",
     "LabelCount",
     "Merged",
     "Problem",
@@ -50,6 +53,7 @@ __all__ = [
     "gauges",
     "join_halves",
     "keep_house",
+    "kept_by",
     "label_names",
     "label_values",
     "merge",

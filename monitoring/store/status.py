@@ -87,7 +87,7 @@ def status(now_ms: int, top: int = 10) -> StoreStatus:
         series=series_count(index),
         samples_per_second=samples_per_second(now_ms),
         oldest_ms=_oldest_ms(oldest),
-        day_bytes=_day_bytes(),
+        day_bytes=day_bytes(),
         cardinality=cardinality(now_ms - DAY_MS, top) if top else Cardinality(),
     )
 
@@ -110,7 +110,7 @@ def _oldest_ms(oldest_row_ms: int | None) -> int | None:
     return min([*lows, *([oldest_row_ms] if oldest_row_ms is not None else [])], default=None)
 
 
-def _day_bytes() -> int:
+def day_bytes() -> int:
     """Return the mean size of the last seven merged days."""
     names = [partition.name for partition in partitions.existing("store_day")[-7:]]
     rows = wire.execute(
