@@ -14,8 +14,9 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import F
 
-from alerts import dispatch, policy
+from alerts import dispatch, policy, revisions
 from alerts.engine import silences as engine
+from alerts.engine.intervals import IntervalError
 from alerts.engine.matching import MatcherError
 from alerts.models import Alert, Event, GroupClock, Mark, Rule, Silence, Threshold
 from monitoring.promql import Labels
@@ -180,6 +181,7 @@ class SilencePreview:
     covered_ids: tuple[int, ...]
     total: int
     warnings: tuple[str, ...]
+    windows: tuple[engine.Window, ...] = ()  # the next times in which it holds, five at most
 
     @property
     def count(self) -> int:
@@ -192,33 +194,41 @@ class SilencePreview:
         return self.count - len(self.covered)
 
 
-def preview_silence(matchers: Sequence[str], starts_at: datetime, ends_at: datetime, at: datetime) -> SilencePreview:
+def preview_silence(
+    matchers: Sequence[str], starts_at: datetime, ends_at: datetime, at: datetime,
+    recurrence: engine.Recurrence | None = None,
+) -> SilencePreview:  # fmt: skip
     """What a silence would do; raises Refused for one that cannot be kept, in particular one that covers everything."""
-    value = _checked_silence(matchers, starts_at, ends_at, at)
+    value = _checked_silence(matchers, starts_at, ends_at, at, recurrence)
     firing = Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).order_by("-fired_at", "-id")
     labels = {pk: Labels.of(pairs) for pk, pairs in firing.values_list("pk", "labels")}
     preview = engine.preview(value, [*labels.values()], at)
     matched = set(preview.matched)
     ids = tuple(pk for pk, own in labels.items() if own in matched)
     newest = tuple(firing.filter(pk__in=ids[:SHOWN_COVERED]))
-    return SilencePreview(newest, ids, len(labels), preview.warnings)
+    return SilencePreview(newest, ids, len(labels), preview.warnings, preview.windows)
 
 
 def silence(
-    matchers: Sequence[str], user: User, starts_at: datetime, ends_at: datetime, comment: str, at: datetime
-) -> Silence:
-    """Make a silence; every firing alert that it covers gets a line. Raises PermissionDenied and Refused."""
+    matchers: Sequence[str], user: User, starts_at: datetime, ends_at: datetime, comment: str, at: datetime,
+    recurrence: engine.Recurrence | None = None,
+) -> Silence:  # fmt: skip
+    """Make a silence; every firing alert that it covers gets a line. Raises PermissionDenied and Refused.
+
+    recurrence: it holds only in these windows between start and end.
+    """
     _may(user, "alerts.add_silence")
     if not comment.strip():
         raise Refused("Say why: whoever looks at this silence later will ask.")
     starts_at = max(starts_at, at)
-    preview = preview_silence(matchers, starts_at, ends_at, at)
+    preview = preview_silence(matchers, starts_at, ends_at, at, recurrence)
     with transaction.atomic():
         row = Silence.objects.create(
             matchers=list(matchers), starts_at=starts_at, ends_at=ends_at, comment=comment.strip(), author=user,
-            created_by=user.get_username(),
+            created_by=user.get_username(), **policy.recurrence_columns(recurrence),
         )  # fmt: skip
-        words = f"Until {ends_at:%Y-%m-%d %H:%M} UTC: {comment.strip()}"
+        often = f"{recurrence.describe().capitalize()}, until" if recurrence else "Until"
+        words = f"{often} {ends_at:%Y-%m-%d %H:%M} UTC: {comment.strip()}"
         Event.objects.bulk_create(
             [
                 Event(alert_id=pk, rule_id=rule_id, at=at, kind=_KIND.SILENCED, reason=words, actor=user)
@@ -256,11 +266,17 @@ def extend_silence(silence_id: int, user: User, by: timedelta, at: datetime) -> 
     return row
 
 
-def _checked_silence(matchers: Sequence[str], starts_at: datetime, ends_at: datetime, at: datetime) -> engine.Silence:
+def _checked_silence(
+    matchers: Sequence[str], starts_at: datetime, ends_at: datetime, at: datetime,
+    recurrence: engine.Recurrence | None = None,
+) -> engine.Silence:  # fmt: skip
     try:
-        parsed = policy.matchers(matchers)
-        return engine.check_silence(engine.Silence("", parsed, max(starts_at, at), ends_at), at)
-    except (MatcherError, engine.InvalidSilence) as error:
+        value = engine.Silence("", policy.matchers(matchers), max(starts_at, at), ends_at, recurrence=recurrence)
+        checked = engine.check_silence(value, at)
+        if recurrence is not None and not checked.next_windows(at, 1):
+            raise Refused("No window opens between its start and its end: let it last longer.")
+        return checked
+    except (MatcherError, engine.InvalidSilence, IntervalError) as error:
         text = str(error)
         raise Refused(text[:1].upper() + text[1:] + ".") from error
 
@@ -283,9 +299,9 @@ def set_life(rules: Iterable[Rule], life: str, user: User, at: datetime) -> int:
             rule._change_reason = f"{before} → {rule.get_life_display()}"  # type: ignore[attr-defined]
             rule.save()
             end_alerts(rule, user, at, f"The rule became {rule.get_life_display()}.")
-            Event.objects.create(
-                rule=rule, at=at, kind=_KIND.CHANGED, actor=user, reason=f"{before} → {rule.get_life_display()}"
-            )
+            words = f"{before} → {rule.get_life_display()}"
+            Event.objects.create(rule=rule, at=at, kind=_KIND.CHANGED, actor=user, reason=words)
+            revisions.keep(rule, user, at, words)
         changed += 1
     return changed
 
@@ -340,10 +356,11 @@ def set_threshold(rule: Rule, user: User, limit: Limit, at: datetime) -> Thresho
         row._change_reason = words[:100]  # type: ignore[attr-defined]
         row.save()
         Event.objects.create(rule=rule, at=at, kind=_KIND.CHANGED, actor=user, reason=words)
+        revisions.keep(rule, user, at, words)
     return row
 
 
-def duplicate(rule: Rule, user: User) -> Rule:
+def duplicate(rule: Rule, user: User, at: datetime) -> Rule:
     """A copy of a rule with its thresholds, as a draft of another name in the same group. Raises PermissionDenied."""
     _may(user, "alerts.add_rule")
     names = set(Rule.objects.filter(group=rule.group_id).values_list("name", flat=True))
@@ -362,6 +379,7 @@ def duplicate(rule: Rule, user: User) -> Rule:
                 priority=row.priority, reason=row.reason, author=user, expires_at=row.expires_at,
                 is_enabled=row.is_enabled,
             )  # fmt: skip
+        revisions.keep(copy, user, at, f"copied from {rule.name}")
     return copy
 
 

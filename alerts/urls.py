@@ -3,6 +3,7 @@
 from django.urls import include, path
 
 from alerts import amapi, backtest_views, interactions, rule_views, views, why_views
+from alerts.admin.silence_windows import SilenceWindows
 
 app_name = "alerts"
 urlpatterns = [
@@ -21,10 +22,13 @@ urlpatterns = [
     path("backtests/<int:pk>/stop/", backtest_views.Stop.as_view(), name="backtest_stop"),
     path("why/", why_views.WhyPage.as_view(), name="why"),
     path("routes/test/", why_views.RouteTestPage.as_view(), name="route_test"),
+    path("rules/<int:pk>/history/", rule_views.RuleHistory.as_view(), name="rule_history"),
+    path("rules/bulk/", rule_views.RulesBulk.as_view(), name="rules_bulk"),
     path("rules/<int:pk>/test-fire/", why_views.TestFirePage.as_view(), name="test_fire"),
     path("alerts/<int:pk>/<slug:verb>/", views.act, name="alert_act"),
     path("alerts/<int:pk>/silence/new/", views.SilencePage.as_view(), name="alert_silence"),
     path("slack/interactions", interactions.receive, name="slack_interactions"),
     path("setup/slack/me/", interactions.LinkSlack.as_view(), name="slack_link"),
+    path("silences/windows/", SilenceWindows.as_view(), name="silence_windows"),
     path("setup/slack/", views.ConnectSlack.as_view(), name="connect_slack"),
 ]

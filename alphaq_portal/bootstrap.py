@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import connection, transaction
 from django.db.models import Q
 
-from alerts import starter
+from alerts import revisions, starter
 from alphaq_portal.embedded import write_secret
 from monitoring.dashboards.builtins import load_builtins
 
@@ -79,4 +79,5 @@ def prepare(data_dir: Path, at: datetime) -> FirstAdmin | None:
         make_groups()
         starter.load(at)
         load_builtins(at)
+        revisions.keep_missing(at)
         return make_first_admin(data_dir)

@@ -149,7 +149,7 @@ def test_an_acknowledgement_edits_the_living_message(alert: Alert, rita: User) -
         lambda alert, user: actions.resolve(alert.pk, user, LATER),
         lambda alert, user: actions.silence(['host="ana"'], user, LATER, LATER + HOUR, "why", LATER),
         lambda alert, user: actions.set_life([build.rule()], Rule.Life.SHADOW, user, LATER),
-        lambda alert, user: actions.duplicate(build.rule(), user),
+        lambda alert, user: actions.duplicate(build.rule(), user, T0),
     ],
     ids=["acknowledge", "unacknowledge", "snooze", "note", "resolve", "silence", "set life", "duplicate"],
 )
@@ -269,7 +269,7 @@ def test_a_copy_is_a_draft_with_the_same_limits(edgar: User) -> None:
     rule = build.rule()
     build.threshold(rule, 90)
     build.threshold(rule, 70, selector='{host="ana"}', reason="small host")
-    copy = actions.duplicate(rule, edgar)
+    copy = actions.duplicate(rule, edgar, T0)
     limits = [sorted(one.thresholds.values_list("value", "selector", "reason")) for one in (rule, copy)]
     assert limits[0] == limits[1]
     assert (copy.life, copy.pk == rule.pk) == (Rule.Life.DRAFT, False)
@@ -277,7 +277,7 @@ def test_a_copy_is_a_draft_with_the_same_limits(edgar: User) -> None:
 
 def test_copies_of_one_rule_have_names_of_their_own(edgar: User) -> None:
     rule = build.rule("CPU")
-    names = [actions.duplicate(rule, edgar).name for _ in range(3)]
+    names = [actions.duplicate(rule, edgar, T0).name for _ in range(3)]
     assert names == ["CPUCopy", "CPUCopy2", "CPUCopy3"]
 
 

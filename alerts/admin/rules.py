@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from alerts import actions
+from alerts import actions, revisions
 from alerts.admin import rule_check
 from alerts.admin.listing import OVERRIDES, READ_ONLY, AlertsHistoryAdmin, ago, dot
 from alerts.admin.rule_form import ROW_ORDER, RuleForm, ThresholdForm, ThresholdFormSet
@@ -260,6 +260,15 @@ class RuleAdmin(AlertsHistoryAdmin):
             row.save()
         formset.save_m2m()
 
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Save the rows, then keep rule and rows together as a revision."""
+        super().save_related(request, form, formsets, change)
+        revisions.keep(form.instance, request.user, timezone.now(), "changed in the form" if change else "made")
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """The history of rule and thresholds together, in place of the rule's alone."""
+        return redirect("alerts:rule_history", int(object_id))
+
     def delete_model(self, request: HttpRequest, obj: Rule) -> None:
         """Delete; what the rule had raised ends first."""
         actions.end_alerts(obj, request.user, timezone.now(), "The rule was deleted.")
@@ -287,15 +296,6 @@ class RuleAdmin(AlertsHistoryAdmin):
         """Evaluate no more."""
         self._bring(request, queryset, Rule.Life.DISABLED)
 
-    def _bring(self, request: HttpRequest, rules: QuerySet[Rule], life: str) -> None:
-        count = actions.set_life(rules.select_related("group"), life, request.user, timezone.now())
-        self.message_user(request, f"{count} rule{'' if count == 1 else 's'} changed to {Rule.Life(life).label}.")
-
-    @action(
-        description="Go live", url_path="go-live", permissions=["change"], icon="play_arrow",
-        dialog={"title": "Bring this rule live?", "description": "Its alerts are told from the next evaluation on."},
-    )  # fmt: skip
-    def go_live(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
     @action(description="Change several: life, labels, severities, limits…", permissions=["change"])
     def change_several(self, request: HttpRequest, queryset: QuerySet[Rule]) -> HttpResponse:
         """One change to all of them, with a page of differences first."""
@@ -307,6 +307,15 @@ class RuleAdmin(AlertsHistoryAdmin):
         """Try each of the rules on the past and go to the list of outcomes."""
         return rule_check.backtest_all(request, queryset.filter(kind=Rule.Kind.ALERT).select_related("group"))
 
+    def _bring(self, request: HttpRequest, rules: QuerySet[Rule], life: str) -> None:
+        count = actions.set_life(rules.select_related("group"), life, request.user, timezone.now())
+        self.message_user(request, f"{count} rule{'' if count == 1 else 's'} changed to {Rule.Life(life).label}.")
+
+    @action(
+        description="Go live", url_path="go-live", permissions=["change"], icon="play_arrow",
+        dialog={"title": "Bring this rule live?", "description": "Its alerts are told from the next evaluation on."},
+    )  # fmt: skip
+    def go_live(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Bring one rule live."""
         return self._bring_one(request, object_id, Rule.Life.LIVE)
 
@@ -342,7 +351,7 @@ class RuleAdmin(AlertsHistoryAdmin):
     )  # fmt: skip
     def copy(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
         """Make a copy of a rule with its thresholds."""
-        made = actions.duplicate(get_object_or_404(Rule, pk=object_id), request.user)
+        made = actions.duplicate(get_object_or_404(Rule, pk=object_id), request.user, timezone.now())
         self.message_user(request, f"{made.name} is a draft.", messages.SUCCESS)
         return dialog_done(admin_url(made))
 

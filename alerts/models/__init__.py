@@ -15,6 +15,7 @@ from alerts.models.globals import GlobalConfig
 from alerts.models.ingest import Ingest, Posting
 from alerts.models.notifications import Attempt, ChannelState, Group, GroupAlert, Notification, NotifyLog
 from alerts.models.records import EvaluationRecord
+from alerts.models.revisions import RuleRevision
 from alerts.models.routing import Integration, Receiver, Route, SlackApp, TimeInterval
 from alerts.models.rules import GroupClock, Rule, RuleGroup, RuleStatus, Severity, Threshold
 from alerts.models.silences import Dependency, Flap, InhibitRule, Silence
@@ -24,6 +25,6 @@ __all__ = [
     "Alert", "Attempt", "Backtest", "ChannelState", "Dependency", "Escalation", "EscalationPolicy", "EscalationStep",
     "EvaluationRecord", "Event", "Flap", "GlobalConfig", "Group", "GroupAlert", "GroupClock", "Ingest", "InhibitRule",
     "Integration", "Mark", "Notification", "NotifyLog", "Posting", "Receiver", "Rota", "RotaMember", "RotaOverride",
-    "Route", "Rule", "RuleGroup", "RuleStatus", "Severity", "Silence", "SlackApp", "SlackClick", "SlackLink",
-    "StepRun", "Threshold", "TimeInterval",
+    "Route", "Rule", "RuleGroup", "RuleRevision", "RuleStatus", "Severity", "Silence", "SlackApp", "SlackClick",
+    "SlackLink", "StepRun", "Threshold", "TimeInterval",
 ]  # fmt: skip
