@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any
 
@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError as BrokerError
 
-from alerts import amlease, backtest_runs, clicks, deliver, escalate, evaluate, flush, housekeeping, metrics
+from alerts import amlease, backtest_runs, clicks, deliver, escalate, evaluate, flush, housekeeping, metrics, reminders
 from monitoring import heartbeats
 
 log = structlog.get_logger(__name__)
@@ -137,6 +137,7 @@ def keep_house() -> Any:
     """Remove what nobody needs any more, and do what was pressed in Slack while no worker could be told."""
     clicks.work_off(_now())
     clicks.expire(_now())
+    remind()
     backtest_runs.end_lost(_now())
     if backtest_runs.is_waiting():
         enqueue_backtests()
@@ -157,6 +158,14 @@ def run_backtests() -> int | None:
 def enqueue_backtests() -> None:
     """Let a worker try rules, once it is committed; without a broker the next keep_house does."""
     transaction.on_commit(lambda: run_backtests.apply_async(retry=False), robust=True)
+
+
+def remind() -> int:
+    """Ask who has had an alert for long, take back what nobody confirms; returns how many of both."""
+    env = settings.ENV
+    asked = reminders.remind(_now(), timedelta(hours=env.acknowledge_remind_hours))
+    taken = reminders.take_back(_now(), timedelta(hours=env.acknowledge_expire_hours))
+    return len(asked) + len(taken)
 
 
 @shared_task(name="alerts.tasks.answer_clicks")

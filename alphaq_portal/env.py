@@ -82,6 +82,8 @@ class Env:
     metrics_url: str
     slack_api_base: str
     slack_signing_secret: str = field(repr=False)
+    acknowledge_remind_hours: float
+    acknowledge_expire_hours: float
     api_open_on_loopback: bool
     trusted_proxies: int
     log_level: str
@@ -289,6 +291,8 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "metrics_url": _url(reader, "ALPHAQ_METRICS_URL", ""),
         "slack_api_base": _url(reader, "ALPHAQ_SLACK_API_BASE", "https://slack.com/api/"),
         "slack_signing_secret": reader.secret("ALPHAQ_SLACK_SIGNING_SECRET"),
+        "acknowledge_remind_hours": reader.number("ALPHAQ_ACKNOWLEDGE_REMIND_HOURS", 4, 0, 720),
+        "acknowledge_expire_hours": reader.number("ALPHAQ_ACKNOWLEDGE_EXPIRE_HOURS", 24, 0, 720),
         "api_open_on_loopback": reader.flag("ALPHAQ_API_OPEN_ON_LOOPBACK", True),
         "trusted_proxies": int(reader.number("ALPHAQ_TRUSTED_PROXIES", 0, 0, 10)),
         "log_level": log_level,
