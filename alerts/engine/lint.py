@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from alerts.engine.durations import format_duration
 from alerts.engine.findings import Facts, Finding, Level, RuleDraft
 from alerts.engine.lint_expr import lint_expr
-from alerts.engine.lint_metrics import lint_metric, lint_metrics
 from alerts.engine.lint_templates import lint_templates
 from alerts.engine.lint_thresholds import lint_thresholds
 from monitoring.promql import ParseError, Query, parse, split_condition
 
-__all__ = ["Facts", "Finding", "Level", "RuleDraft", "lint", "lint_metric", "lint_metrics"]
+__all__ = ["Facts", "Finding", "Level", "RuleDraft", "lint"]
 
 _ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.INFO: 2}
 _NOTHING_KNOWN = Facts()

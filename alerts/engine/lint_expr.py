@@ -6,9 +6,9 @@ from difflib import get_close_matches
 
 from alerts.engine.durations import format_duration
 from alerts.engine.findings import Facts, Finding, Level
-from alerts.engine.lint_metrics import lint_metric
 from alerts.engine.units import Quantity, unit_of_metric
 from monitoring.promql import Matcher, Query, nodes
+from monitoring.promql.metric_names import lint_name
 
 _RATES = frozenset({"rate", "irate", "increase"})
 # Functions and aggregations under which a raw counter's height does no harm.
@@ -131,9 +131,18 @@ def _bare_histogram(use: _Use, text: str, facts: Facts) -> Finding:
 
 def _naming(use: _Use, text: str, kind: str, facts: Facts) -> Iterator[Finding]:
     """Yield what is unusual about a name; only its owner can change it, so it is good to know and no more."""
-    for finding in lint_metric(use.name, kind, facts.model_names):
+    if ":" in use.name:  # a recording rule's, which names what it computes by other customs
+        return
+    is_part = use.name.endswith(_SERIES_SUFFIXES) and kind not in ("gauge", "counter")
+    name = use.name.rpartition("_")[0] if is_part else use.name
+    for finding in lint_name(name, kind, facts.model_names):
         level = Level.WARNING if finding.code == "model-in-name" else Level.INFO
-        yield _at(finding.code, level, finding.message, text, use.selector.pos)
+        yield _at(finding.code, level, f"{finding.message}{_better(finding.suggestion)}", text, use.selector.pos)
+
+
+def _better(suggestion: str) -> str:
+    """What its owner could do; it is no text for the expression, since the metric is not there yet."""
+    return f"; better: {suggestion}" if suggestion else ""
 
 
 def _unknown_metric(use: _Use, query: Query, facts: Facts) -> Iterator[Finding]:

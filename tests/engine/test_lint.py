@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from alerts.engine.findings import Facts, Finding, Level, RuleDraft
-from alerts.engine.lint import lint, lint_metric, lint_metrics
+from alerts.engine.lint import lint
 from monitoring.promql import Labels
+from monitoring.promql.metric_names import lint_name
 
 from .test_thresholds import NOW, row
 
@@ -279,22 +280,31 @@ def test_errors_come_first() -> None:
         ("memory_megabytes_used", "gauge", "unit", "memory_bytes_used"),
         ("cpuUsage", "gauge", "camel-case", "cpu_usage"),
         ("queue_count", "gauge", "reserved-suffix", ""),
-        ("model_bert_base_inference_seconds", "", "model-in-name", 'model_inference_seconds{model_name="bert-base"}'),
+        (
+            "model_bert_base_inference_seconds",
+            "",
+            "model-in-name",
+            'model_inference_duration_seconds{model_name="bert-base"}',
+        ),
     ],
 )
 def test_an_unusual_metric_name_is_found(name: str, kind: str, code: str, better: str) -> None:
-    found = [finding for finding in lint_metric(name, kind, ["bert-base"]) if finding.code == code]
+    found = [finding for finding in lint_name(name, kind, ["bert-base"]) if finding.code == code]
     assert [finding.suggestion for finding in found] == [better]
 
 
 @pytest.mark.parametrize(("name", "kind"), [("http_requests_total", "counter"), ("up", "gauge"), ("x_bytes", "gauge")])
 def test_a_usual_metric_name_is_left_alone(name: str, kind: str) -> None:
-    assert lint_metric(name, kind, ["bert"]) == []
+    assert lint_name(name, kind, ["bert"]) == []
 
 
-def test_the_series_of_one_histogram_are_one_finding() -> None:
-    series = {f"lat_ms_{suffix}": "histogram" for suffix in ("bucket", "sum", "count")}
-    assert len(lint_metrics(series)) == 1
+def test_a_part_of_a_histogram_is_judged_by_the_histograms_name() -> None:
+    assert not find("reserved-suffix", "rate(http_request_duration_seconds_count[5m])")
+    assert find("unit", "rate(lat_ms_bucket[5m])", Facts(metric_types={"lat_ms_bucket": "histogram"}))
+
+
+def test_the_name_of_a_recording_rule_follows_other_customs() -> None:
+    assert not find("colon", "job:http_requests:rate5m > 1", Facts(metric_types={"job:http_requests:rate5m": ""}))
 
 
 def seed_rules() -> list[dict[str, str]]:
