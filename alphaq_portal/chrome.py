@@ -37,7 +37,11 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             ),
             Entry("Hosts", "dns", ("admin:monitoring_host_changelist",), "monitoring.view_host", under="/hosts/"),
             Entry(
-                "Models", "model_training", ("admin:monitoring_servedmodel_changelist",), "monitoring.view_servedmodel"
+                "Models",
+                "model_training",
+                ("admin:monitoring_servedmodel_changelist",),
+                "monitoring.view_servedmodel",
+                under="/models/",
             ),
             Entry("Targets", "hub", ("admin:monitoring_target_changelist",), "monitoring.view_target"),
             Entry("Probes", "ecg_heart", ("admin:monitoring_probe_changelist",), "monitoring.view_probe"),
@@ -65,6 +69,12 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Receivers", "campaign", ("admin:alerts_receiver_changelist",), "alerts.view_receiver"),
             Entry("Routes", "alt_route", ("alerts:routes", "admin:alerts_route_changelist"), "alerts.view_route"),
+            Entry(
+                "Escalation", "trending_up", ("admin:alerts_escalationpolicy_changelist",),
+                "alerts.view_escalationpolicy",
+            ),
+            Entry("Escalated", "stairs", ("admin:alerts_escalation_changelist",), "alerts.view_escalation"),
+            Entry("Rotas", "event_repeat", ("admin:alerts_rota_changelist",), "alerts.view_rota"),
             Entry("Times", "calendar_clock", ("admin:alerts_timeinterval_changelist",), "alerts.view_timeinterval"),
             Entry(
                 "Notifications", "outgoing_mail", ("admin:alerts_notification_changelist",), "alerts.view_notification"
@@ -74,7 +84,7 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Portal",
         (
-            Entry("System", "monitor_heart", ("monitoring:system", "system")),
+            Entry("System", "monitor_heart", ("monitoring:system",), "monitoring.view_host"),
             Entry("Log", "receipt_long", ("log",), "monitoring.read_log"),
             Entry(
                 "Profiles",

@@ -6,6 +6,7 @@ from monitoring import (
     cardinality_views,
     dashboard_views,
     explore_views,
+    model_views,
     profile_views,
     system_views,
     target_views,
@@ -16,6 +17,9 @@ app_name = "monitoring"
 urlpatterns = [
     path("api/v1/", include("monitoring.api")),
     path("hosts/<path:name>/", views.HostPage.as_view(), name="host"),
+    path("models/<path:name>/panels/<int:number>.json", model_views.panel_json, name="model_panel"),
+    path("models/<path:name>/marks.json", model_views.marks_json, name="model_marks"),
+    path("models/<path:name>/", model_views.ModelPage.as_view(), name="model"),
     path("charts/<slug:name>.json", views.chart_json, name="chart"),
     path("dashboards/", dashboard_views.DashboardList.as_view(), name="dashboards"),
     path("dashboards/import/", dashboard_views.ImportPage.as_view(), name="import_dashboard"),

@@ -25,6 +25,7 @@ from alphaq_portal.ui import (
     display,
 )
 from monitoring import deploys, probes, target_report, targets
+from monitoring.admin.model_columns import ModelColumns, SeenFilter
 from monitoring.admin.probes import HEALTH_LABELS, health_words
 from monitoring.collect.report import Report
 from monitoring.models import Deployment, ModelVersion, Probe, ServedModel, Target, TargetStatus, Team
@@ -76,11 +77,15 @@ class TeamAdmin(HistoryAdmin):
 
 
 @admin.register(ServedModel)
-class ServedModelAdmin(HistoryAdmin):
+class ServedModelAdmin(ModelColumns, HistoryAdmin):
     """The models that are served."""
 
-    list_display = ["name", "task", "framework", "owner", "in_production"]
-    list_filter = ["owner", "framework", "task"]
+    list_display = [
+        "title", "stage", "versions_seen", "owner", "task", "requests", "p95", "errors", "accuracy", "firing",
+        "last_deploy", "settings",
+    ]  # fmt: skip
+    list_display_links = ["settings"]
+    list_filter = ["versions__stage", SeenFilter, "owner", "framework", "task"]
     search_fields = ["name", "description", "owner__name"]
     autocomplete_fields = ["owner"]
     list_select_related = ["owner"]
@@ -90,14 +95,10 @@ class ServedModelAdmin(HistoryAdmin):
     ]
     inlines = [ModelVersionInline]
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ServedModel]:
-        """The models with their versions."""
-        return super().get_queryset(request).prefetch_related("versions")
-
-    @display(description="In production")
-    def in_production(self, model: ServedModel) -> str:
-        """The versions that serve users."""
-        return ", ".join(one.version for one in model.versions.all() if one.stage == ModelVersion.Stage.PRODUCTION)
+    @display(description="")
+    def settings(self, model: ServedModel) -> str:
+        """The way to the form."""
+        return "Settings"
 
     def save_formset(self, request: HttpRequest, form: Any, formset: BaseModelFormSet, change: bool) -> None:
         """Save the versions; one that comes into production notes since when and is marked as a deploy."""

@@ -1,0 +1,1 @@
+"""Tags of templates that show alerting on pages of what is watched."""
