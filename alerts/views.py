@@ -81,6 +81,7 @@ class AlertPage(PortalPageMixin, TemplateView):
             snoozes=[(key, words) for key, (words, _) in SNOOZES.items()],
             is_snoozed=alert.snoozed_until is not None and alert.snoozed_until > at,
             is_active=alert.state != Alert.State.RESOLVED,
+            marks=list(alert.marks.select_related("user")),
             may_act=user.has_perm("alerts.change_alert"),
             may_silence=user.has_perm("alerts.add_silence"),
             may_end=alert.rule_id is None or alert.no_data_since is not None,
@@ -103,7 +104,7 @@ def chart_json(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 class Act(PortalPageMixin, View):
-    """One verb on one alert, by POST: acknowledge, unacknowledge, snooze, note, resolve."""
+    """One verb on one alert, by POST: acknowledge, confirm, unacknowledge, snooze, note, resolve, mark."""
 
     permission = "alerts.change_alert"
     http_method_names = ["post"]
@@ -146,7 +147,19 @@ def _resolve(request: HttpRequest, pk: int, at: datetime) -> str:
     return "It is resolved."
 
 
+def _confirm(request: HttpRequest, pk: int, at: datetime) -> str:
+    actions.confirm_all([pk], request.user, at)
+    return "Noted: you are still on it."
+
+
+def _mark(request: HttpRequest, pk: int, at: datetime) -> str:
+    verdict = request.POST.get("verdict", "")
+    actions.mark_all([pk], request.user, verdict, at)
+    return f"Marked as {verdict}. The list of rules shows how much of each is noise."
+
+
 VERBS = {
+    "mark": _mark, "confirm": _confirm,
     "acknowledge": _acknowledge, "unacknowledge": _unacknowledge, "snooze": _snooze, "note": _note, "resolve": _resolve,
 }  # fmt: skip
 

@@ -1,5 +1,23 @@
 """The alerting half in the admin."""
 
-from alerts.admin import alerts, notifications, receivers, routes, rule_groups, rules, silences
+from alerts.admin import (
+    alerts,
+    notifications,
+    receivers,
+    routes,
+    rule_groups,
+    rules,
+    silences,
+    slack_people,
+)
 
-__all__ = ["alerts", "notifications", "receivers", "routes", "rule_groups", "rules", "silences"]
+__all__ = [
+    "alerts",
+    "notifications",
+    "receivers",
+    "routes",
+    "rule_groups",
+    "rules",
+    "silences",
+    "slack_people",
+]

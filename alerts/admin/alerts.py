@@ -10,9 +10,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from alerts import actions
 from alerts.admin.listing import LargeAdmin, ago, dot
-from alerts.models import Alert, Event
-from alphaq_portal.ui import ChoicesDropdownFilter, ReadOnlyMixin, RelatedDropdownFilter, admin_url, display
+from alerts.models import Alert, Event, Mark
+from alphaq_portal.ui import ChoicesDropdownFilter, ReadOnlyMixin, RelatedDropdownFilter, action, admin_url, display
 
 STATE_TONES = {Alert.State.FIRING: "critical", Alert.State.PENDING: "warning", Alert.State.RESOLVED: "ok"}
 
@@ -21,7 +22,18 @@ STATE_TONES = {Alert.State.FIRING: "critical", Alert.State.PENDING: "warning", A
 class AlertAdmin(ReadOnlyMixin, LargeAdmin):
     """Every alert there was, as rows."""
 
-    list_display = ["name", "state_label", "severity", "labels_line", "value", "limit_value", "since", "is_shadow"]
+    list_display = [
+        "name",
+        "state_label",
+        "severity",
+        "labels_line",
+        "value",
+        "limit_value",
+        "since",
+        "marks_line",
+        "is_shadow",
+    ]
+    actions = ["mark_useful", "mark_noise"]
     list_filter = [
         ("state", ChoicesDropdownFilter), ("severity", ChoicesDropdownFilter), ("source", ChoicesDropdownFilter),
         "is_shadow", ("rule", RelatedDropdownFilter),
@@ -34,7 +46,27 @@ class AlertAdmin(ReadOnlyMixin, LargeAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
         """The alerts with their rules."""
-        return super().get_queryset(request).select_related("rule", "threshold", "acknowledged_by")
+        rows = super().get_queryset(request).select_related("rule", "threshold", "acknowledged_by")
+        return rows.prefetch_related("marks")
+
+    def has_act_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Whether the user may say something about alerts; their rows stay as they are."""
+        return request.user.has_perm("alerts.change_alert")
+
+    @action(description="Mark as useful", permissions=["act"])
+    def mark_useful(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
+        """Being told of these was useful."""
+        self._mark(request, queryset, Mark.Verdict.USEFUL)
+
+    @action(description="Mark as noise", permissions=["act"])
+    def mark_noise(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
+        """Being told of these was noise."""
+        self._mark(request, queryset, Mark.Verdict.NOISE)
+
+    def _mark(self, request: HttpRequest, queryset: QuerySet[Alert], verdict: str) -> None:
+        ids = list(queryset.order_by().values_list("pk", flat=True))
+        marked = actions.mark_all(ids, request.user, verdict, timezone.now())
+        self.message_user(request, f"{len(marked)} alert{'' if len(marked) == 1 else 's'} marked as {verdict}.")
 
     def view_on_site(self, alert: Alert) -> str:
         """The page with chart, timeline and verbs."""
@@ -50,6 +82,11 @@ class AlertAdmin(ReadOnlyMixin, LargeAdmin):
         """The labels that tell it from others."""
         shown = (f"{name}={value}" for name, value in alert.labels.items() if name not in ("alertname", "severity"))
         return ", ".join(shown)[:200]
+
+    @display(description="Marked")
+    def marks_line(self, alert: Alert) -> str:
+        """What people said of it."""
+        return ", ".join(sorted({mark.verdict for mark in alert.marks.all()}))
 
     @display(description="Since", ordering="active_since")
     def since(self, alert: Alert) -> SafeString:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import path, reverse
@@ -19,7 +19,7 @@ from alerts.admin.listing import OVERRIDES, READ_ONLY, AlertsHistoryAdmin, ago, 
 from alerts.admin.rule_form import ROW_ORDER, RuleForm, ThresholdForm, ThresholdFormSet
 from alerts.engine.sentence import RuleWords, record_sentence, sentence, severity_rank
 from alerts.engine.state import NoDataPolicy
-from alerts.models import Alert, Rule, RuleGroup, RuleStatus, Threshold
+from alerts.models import Alert, Mark, Rule, RuleGroup, RuleStatus, Threshold
 from alerts.prepared import limit_of
 from alphaq_portal.ui import (
     ActionVariant,
@@ -114,7 +114,7 @@ class RuleAdmin(AlertsHistoryAdmin):
     form = RuleForm
     inlines = [ThresholdInline]
     change_form_template = "admin/alerts/rule/change_form.html"
-    list_display = ["state", "title", "limits", "alerts_now", "evaluated", "group_link"]
+    list_display = ["state", "title", "limits", "alerts_now", "noise", "evaluated", "group_link"]
     list_display_links = None
     list_filter = [
         ("life", ChoicesDropdownFilter), FaresFilter, SeverityFilter, ("group", RelatedDropdownFilter),
@@ -153,7 +153,8 @@ class RuleAdmin(AlertsHistoryAdmin):
         """The rules with what the list shows of them, in one query and one for the thresholds."""
         rows = super().get_queryset(request).select_related("group", "status")
         return rows.annotate(
-            firing_now=_in_state(Alert.State.FIRING), pending_now=_in_state(Alert.State.PENDING)
+            firing_now=_in_state(Alert.State.FIRING), pending_now=_in_state(Alert.State.PENDING),
+            marked=_marks(), marked_noise=_marks(verdict=Mark.Verdict.NOISE),
         ).prefetch_related("thresholds")
 
     @display(description="State", ordering="life")
@@ -204,6 +205,15 @@ class RuleAdmin(AlertsHistoryAdmin):
         told = format_html('<b class="is-critical aq-tone">{} firing</b>', firing) if firing else ""
         waiting = format_html(' <span class="aq-muted">{} pending</span>', pending) if pending else ""
         return format_html("{}{}", told, waiting)
+
+    @display(description="Noise", ordering="marked_noise")
+    def noise(self, rule: Rule) -> SafeString | str:
+        """How much of what people marked they called noise."""
+        marked, noise = rule.marked or 0, rule.marked_noise or 0  # type: ignore[attr-defined]
+        if not marked:
+            return format_html('<span class="aq-muted">{}</span>', "–")
+        title = f"{noise} of {marked} marks"
+        return format_html('<span title="{}">{} %</span>', title, round(100 * noise / marked))
 
     @display(description="Last evaluation", ordering="status__evaluated_at")
     def evaluated(self, rule: Rule) -> SafeString:
@@ -364,6 +374,11 @@ class RuleAdmin(AlertsHistoryAdmin):
     def ask_why(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Why it told or did not tell, at a moment of the last two days."""
         return redirect(f"{reverse('alerts:why')}?rule={int(object_id)}")
+
+
+def _marks(**which: str) -> Subquery:
+    rows = Mark.objects.filter(alert__rule=OuterRef("pk"), **which).order_by().values("alert__rule")
+    return Subquery(rows.annotate(count=Count("pk")).values("count"))
 
 
 def _in_state(state: str) -> Count:
