@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from functools import lru_cache
+from typing import Any
 
 from django.db.models import Q
 
@@ -64,6 +65,17 @@ def recurrence(
     if opens_at is None:
         return None
     return Recurrence(opens_at.hour * 60 + opens_at.minute, seconds or 0.0, tuple(sorted(weekdays)), location or "UTC")
+
+
+def recurrence_columns(value: Recurrence | None) -> dict[str, Any]:
+    """What a silence's row keeps of its recurrence."""
+    if value is None:
+        return {}
+    opens_at = time(value.start_minute // 60, value.start_minute % 60)
+    return {
+        "recur_at": opens_at, "recur_seconds": value.duration_seconds, "recur_weekdays": list(value.weekdays),
+        "recur_location": value.location,
+    }  # fmt: skip
 
 
 def silences(at: datetime) -> list[Silence]:

@@ -21,7 +21,19 @@ from django.conf import settings
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError as BrokerError
 
-from alerts import amlease, backtest_runs, clicks, deliver, escalate, evaluate, flush, housekeeping, metrics, reminders
+from alerts import (
+    amlease,
+    backtest_runs,
+    clicks,
+    deliver,
+    escalate,
+    evaluate,
+    flush,
+    housekeeping,
+    metrics,
+    reminders,
+    silence_notice,
+)
 from monitoring import heartbeats
 
 log = structlog.get_logger(__name__)
@@ -113,6 +125,12 @@ def escalate_due() -> int:
     heartbeats.beat("tick", "escalate", _now().timestamp())
     if made:
         _enqueue_delivery()
+    due_at = escalate.next_due_at()
+    wait_seconds = (due_at - _now()).total_seconds() if due_at else 0.0
+    if 0.02 <= wait_seconds < settings.ENV.tick_seconds:
+        # The next step comes when it is due and not a tick later; only the tick is relied on (DL-12).
+        options = {"countdown": wait_seconds, "expires": wait_seconds + 5, "retry": False}
+        transaction.on_commit(lambda: escalate_due.apply_async(**options), robust=True)
     return made
 
 
@@ -138,6 +156,7 @@ def keep_house() -> Any:
     clicks.work_off(_now())
     clicks.expire(_now())
     remind()
+    silence_notice.tell_ending(_now())
     backtest_runs.end_lost(_now())
     if backtest_runs.is_waiting():
         enqueue_backtests()

@@ -2,6 +2,7 @@
 
 from alerts.admin import (
     alerts,
+    escalation,
     notifications,
     receivers,
     routes,
@@ -13,6 +14,7 @@ from alerts.admin import (
 
 __all__ = [
     "alerts",
+    "escalation",
     "notifications",
     "receivers",
     "routes",

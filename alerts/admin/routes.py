@@ -47,7 +47,7 @@ class RouteAdmin(AlertsHistoryAdmin):
     """The routing tree: an alert goes down the first branch whose matchers hold, and on where “continue” is set."""
 
     form = RouteForm
-    list_display = ["tree", "tells", "grouped", "waits", "continues"]
+    list_display = ["tree", "tells", "grouped", "waits", "escalates", "continues"]
     list_display_links = None
     search_fields = ["matchers", "receiver__name"]
     list_per_page = 500  # a tree that is cut into pages is no tree
@@ -58,15 +58,16 @@ class RouteAdmin(AlertsHistoryAdmin):
             {"fields": ["group_by", ("group_wait_seconds", "group_interval_seconds", "repeat_interval_seconds")]},
         ),
         ("When it speaks", {"fields": [("active_intervals", "mute_intervals")]}),
+        ("When nobody acknowledges", {"fields": ["escalation"]}),
     ]
-    autocomplete_fields = ["receiver"]
+    autocomplete_fields = ["receiver", "escalation"]
     actions_list = ["try_routes"]
     empty_icon, empty_title = "alt_route", "No route yet."
     empty_text = "The root route takes every alert; branches below it lead some of them elsewhere."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
         """The nodes with their receivers."""
-        return super().get_queryset(request).select_related("receiver", "parent")
+        return super().get_queryset(request).select_related("receiver", "parent", "escalation")
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """The list in the order of the tree, each node with its depth and the receiver it ends at."""
@@ -109,6 +110,14 @@ class RouteAdmin(AlertsHistoryAdmin):
         times = (route.group_wait_seconds, route.group_interval_seconds, route.repeat_interval_seconds)
         return " / ".join("–" if seconds is None else format_duration(seconds) for seconds in times)
 
+    @display(description="If nobody acknowledges")
+    def escalates(self, route: Route) -> SafeString | str:
+        """The policy; grey where it is inherited."""
+        if route.escalation:
+            return format_html('<a href="{}">{}</a>', admin_url(route.escalation), route.escalation.name)
+        name = route.inherited_policy  # type: ignore[attr-defined]
+        return format_html('<span class="aq-muted">{} (from above)</span>', name) if name else "–"
+
     @display(description="Continue")
     def continues(self, route: Route) -> str:
         """Whether later siblings are tried as well."""
@@ -137,13 +146,14 @@ def _in_tree_order(routes: list[Route]) -> list[Route]:
     for route in routes:
         below.setdefault(route.parent_id if route.parent_id in known else None, []).append(route)
     ordered: list[Route] = []
-    stack = [(route, 0, "") for route in reversed(_sorted(below.get(None, [])))]
+    stack = [(route, 0, "", "") for route in reversed(_sorted(below.get(None, [])))]
     while stack:
-        route, depth, inherited = stack.pop()
-        route.depth, route.inherited = depth, inherited  # type: ignore[attr-defined]
+        route, depth, inherited, policy = stack.pop()
+        route.depth, route.inherited, route.inherited_policy = depth, inherited, policy  # type: ignore[attr-defined]
         ordered.append(route)
         name = route.receiver.name if route.receiver else inherited
-        stack += [(child, depth + 1, name) for child in reversed(_sorted(below.get(route.pk, [])))]
+        policy = route.escalation.name if route.escalation else policy
+        stack += [(child, depth + 1, name, policy) for child in reversed(_sorted(below.get(route.pk, [])))]
     return ordered
 
 

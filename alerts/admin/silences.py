@@ -9,6 +9,8 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -16,27 +18,55 @@ from django.utils.safestring import SafeString
 from alerts import actions
 from alerts.admin.fields import MatchersField, NamesField
 from alerts.admin.listing import AlertsHistoryAdmin, ago, dot
-from alerts.models import InhibitRule, Silence
+from alerts.engine.intervals import WEEKDAYS
+from alerts.models import Dependency, InhibitRule, Silence
+from alerts.policy import recurrence, silence_value
+from alerts.silence_notice import ENDING_SOON
 from alphaq_portal.ui import ActionVariant, action, admin_url, dialog_done, display
+
+# Monday first, as people read a week; the numbers count from Sunday.
+DAYS = [(number, WEEKDAYS[number].title()) for number in (1, 2, 3, 4, 5, 6, 0)]
 
 
 class SilenceForm(forms.ModelForm):
     """A silence; one that would cover every alert is refused."""
 
     matchers = MatchersField(help_text='One a line, such as host="gpu-1" or severity=~"warning|info". All must hold.')
+    recur_weekdays = forms.TypedMultipleChoiceField(
+        label="Days", required=False, coerce=int, choices=DAYS,
+        widget=forms.CheckboxSelectMultiple, help_text="None: every day.",
+    )  # fmt: skip
 
     class Meta:
         model = Silence
-        fields = ["matchers", "starts_at", "ends_at", "comment"]
+        fields = [
+            "matchers", "starts_at", "ends_at", "comment", "recur_weekdays", "recur_at", "recur_seconds",
+            "recur_location",
+        ]  # fmt: skip
         widgets = {"comment": forms.Textarea(attrs={"rows": 2})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["recur_location"].required = False
+
+    def clean_recur_location(self) -> str:
+        """The time zone of the windows; UTC where none is given."""
+        return self.cleaned_data["recur_location"] or "UTC"
 
     def clean(self) -> dict[str, Any]:
         """Let the verb judge it, so that page, admin and API refuse the same."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        if {"matchers", "starts_at", "ends_at"} <= cleaned.keys():
-            at = timezone.now()
+        opens_at, seconds = cleaned.get("recur_at"), cleaned.get("recur_seconds")
+        if opens_at is None and (seconds or cleaned.get("recur_weekdays")):
+            self.add_error("recur_at", "Say when a window opens, or leave days and length empty.")
+        elif opens_at is not None and not seconds and "recur_seconds" not in self.errors:
+            self.add_error("recur_seconds", "Say how long a window lasts, such as 2h.")
+        if not self.errors and {"matchers", "starts_at", "ends_at"} <= cleaned.keys():
+            again = recurrence(opens_at, seconds, cleaned["recur_weekdays"], cleaned["recur_location"])
             try:
-                actions.preview_silence(cleaned["matchers"], cleaned["starts_at"], cleaned["ends_at"], at)
+                actions.preview_silence(
+                    cleaned["matchers"], cleaned["starts_at"], cleaned["ends_at"], timezone.now(), again
+                )
             except actions.Refused as error:
                 raise forms.ValidationError(str(error)) from error
         return cleaned
@@ -50,7 +80,9 @@ class WhenFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """The choices."""
-        return [("active", "active"), ("pending", "pending"), ("expired", "expired")]
+        return [
+            ("active", "active"), ("soon", "ending soon"), ("pending", "pending"), ("expired", "expired"),
+        ]  # fmt: skip
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Silence]) -> QuerySet[Silence]:
         """The silences of the choice."""
@@ -58,6 +90,8 @@ class WhenFilter(admin.SimpleListFilter):
         match self.value():
             case "active":
                 return queryset.filter(starts_at__lte=at, ends_at__gt=at)
+            case "soon":
+                return queryset.filter(starts_at__lte=at, ends_at__gt=at, ends_at__lte=at + ENDING_SOON)
             case "pending":
                 return queryset.filter(starts_at__gt=at)
             case "expired":
@@ -69,12 +103,27 @@ class WhenFilter(admin.SimpleListFilter):
 class SilenceAdmin(AlertsHistoryAdmin):
     """Times in which matching alerts are not told."""
 
+    class Media:
+        """What the form loads."""
+
+        js = ["js/silence.js"]
+
     form = SilenceForm
-    list_display = ["state", "what", "ends", "comment", "who", "created"]
+    list_display = ["state", "what", "again", "ends", "comment", "who", "created"]
     list_display_links = ["what"]
     list_filter = [WhenFilter]
     search_fields = ["matchers", "comment", "created_by"]
-    fieldsets = [(None, {"fields": ["matchers", ("starts_at", "ends_at"), "comment"]})]
+    fieldsets = [
+        (None, {"fields": ["matchers", ("starts_at", "ends_at"), "comment"]}),
+        (
+            "Only in windows that come again",
+            {
+                "fields": ["recur_weekdays", ("recur_at", "recur_seconds", "recur_location"), "windows"],
+                "description": "Leave the time empty for a silence that holds from its start to its end.",
+            },
+        ),
+    ]
+    readonly_fields = ["windows"]
     actions_row = ["extend_hour", "end_now"]
     actions_detail = ["extend_hour", "end_now"]
     empty_icon, empty_title = "notifications_paused", "Nothing is silenced."
@@ -99,7 +148,11 @@ class SilenceAdmin(AlertsHistoryAdmin):
         now = timezone.now()
         if silence.ends_at <= now:
             return dot("none", "expired")
-        return dot("info", "pending") if silence.starts_at > now else dot("ok", "active")
+        if silence.starts_at > now:
+            return dot("info", "pending")
+        if silence_value(silence).window(now) is None:
+            return dot("info", "between windows")
+        return dot("warning", "ending soon") if silence.ends_at <= now + ENDING_SOON else dot("ok", "active")
 
     @display(description="Silences")
     def what(self, silence: Silence) -> SafeString:
@@ -108,6 +161,19 @@ class SilenceAdmin(AlertsHistoryAdmin):
             '<span class="aq-chips">{}</span>',
             format_html_join(" ", '<code class="aq-chip">{}</code>', ((text,) for text in silence.matchers)),
         )
+
+    @display(description="When")
+    def again(self, silence: Silence) -> str:
+        """Its windows in words; a dash for one that holds throughout."""
+        value = silence_value(silence).recurrence
+        return value.describe() if value else "–"
+
+    @display(description="Next windows")
+    def windows(self, silence: Silence) -> SafeString:
+        """The next five windows; the browser asks anew while the fields are changed."""
+        found = silence_value(silence).next_windows(timezone.now()) if silence.pk and silence.recur_at else ()
+        words = render_to_string("alerts/silence_windows.html", {"windows": found, "place": silence.recur_location})
+        return format_html('<div data-aq-windows="{}">{}</div>', reverse("alerts:silence_windows"), SafeString(words))
 
     @display(description="Ends", ordering="ends_at")
     def ends(self, silence: Silence) -> SafeString:
@@ -198,3 +264,40 @@ class InhibitRuleAdmin(AlertsHistoryAdmin):
     def agree(self, rule: InhibitRule) -> str:
         """Labels that must be equal."""
         return ", ".join(rule.equal) or "–"
+
+
+class DependencyForm(forms.ModelForm):
+    """Which alerts mean that a host or a deployment is down."""
+
+    matchers = MatchersField(help_text='One a line; one of them names the alerts: alertname=~"HostDown|NodeDown".')
+
+    class Meta:
+        model = Dependency
+        fields = ["matchers", "kind", "is_enabled"]
+
+
+@admin.register(Dependency)
+class DependencyAdmin(AlertsHistoryAdmin):
+    """What is down mutes what the registry says hangs on it: host, deployment, model."""
+
+    form = DependencyForm
+    list_display = ["what", "kind", "is_enabled"]
+    list_filter = ["kind", "is_enabled"]
+    search_fields = ["matchers"]
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": ["matchers", "kind", "is_enabled"],
+                "description": "While such an alert fires, new alerts about what runs there are not told: deployments "
+                "on that host, models served only there. What was told before is told on, resolves as well.",
+            },
+        )
+    ]
+    empty_icon, empty_title = "account_tree", "Nothing is known to hang on anything."
+    empty_text = "Say which alerts mean that a host or a deployment is down; the registry knows what runs there."
+
+    @display(description="These alerts")
+    def what(self, row: Dependency) -> SafeString:
+        """The matchers."""
+        return format_html('<code class="aq-mono">{}</code>', ", ".join(row.matchers))
