@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from django.db import connection, transaction
@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from alerts import amlease, bulk, dispatch
 from alerts.amlease import Renewal
 from alerts.engine.fingerprint import InvalidAlert, PostedAlert, accept, fingerprint, merge
-from alerts.models import Alert, Event
+from alerts.models import Alert
 
 # Any constant does that no other advisory lock of the portal has.
 _INGEST_LOCK = 0x616C7069 + 1
@@ -33,6 +33,10 @@ _NEWEST = """
 SELECT newest.id FROM unnest(%s::text[]) AS wanted (fingerprint), LATERAL (
     SELECT id FROM alerts_alert WHERE fingerprint = wanted.fingerprint AND source = 'api' ORDER BY id DESC LIMIT 1
 ) AS newest
+"""
+_FIRED = """
+INSERT INTO alerts_event (alert_id, at, kind, reason)
+SELECT v.id, v.at, 'firing', 'Posted to the API.' FROM unnest(%s::bigint[], %s::timestamptz[]) AS v (id, at)
 """
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -64,6 +68,18 @@ class _Known:
     version: datetime
 
 
+class _Timeout:
+    """The resolve timeout, read only when an alert without an end comes: a Prometheus always names one."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+
+    @cached_property
+    def seconds(self) -> float:
+        """How long to believe in an alert without an end."""
+        return amlease.settings(self._at).resolve_timeout_seconds
+
+
 # By content as posted, ends aside. A process that has not seen a content looks at the rows, so losing it costs time.
 _memo: dict[int, _Known] = {}
 
@@ -76,7 +92,7 @@ def ingest(items: Sequence[Any], at: datetime) -> Outcome:
     outcome = Outcome()
     renewals: dict[int, tuple[Any, Renewal]] = {}
     fresh: list[tuple[int, Any]] = []
-    timeout = amlease.settings(at).resolve_timeout_seconds
+    timeout = _Timeout(at)
     for place, item in enumerate(items):
         content = _content(item)
         known = _memo.get(content)
@@ -84,7 +100,7 @@ def ingest(items: Sequence[Any], at: datetime) -> Outcome:
             _check_shape(item, place)
             fresh.append((content, item))
             continue
-        ends_at = _time(item.get("endsAt"), "endsAt", place) or at + timedelta(seconds=timeout)
+        ends_at = _time(item.get("endsAt"), "endsAt", place) or at + timedelta(seconds=timeout.seconds)
         if ends_at > at and known.alert_id not in renewals:
             renewals[known.alert_id] = (content, Renewal(known.alert_id, known.version, ends_at))
         else:
@@ -163,7 +179,7 @@ def _parsed(text: str) -> datetime | None:
 
 
 def _accepted(
-    fresh: Iterable[tuple[int, Any]], at: datetime, timeout_seconds: float, outcome: Outcome
+    fresh: Iterable[tuple[int, Any]], at: datetime, timeout: _Timeout, outcome: Outcome
 ) -> dict[str, tuple[PostedAlert, int]]:
     """The valid alerts by fingerprint, each with its content's number; the faults of the others go to `outcome`."""
     posts: dict[str, tuple[PostedAlert, int]] = {}
@@ -172,7 +188,8 @@ def _accepted(
         try:
             post = accept(
                 item["labels"], at=at, annotations=item.get("annotations") or {}, starts_at=starts_at, ends_at=ends_at,
-                generator_url=item.get("generatorURL") or "", resolve_timeout_seconds=timeout_seconds,
+                generator_url=item.get("generatorURL") or "",
+                resolve_timeout_seconds=timeout.seconds if ends_at is None else 0.0,
             )  # fmt: skip
             _refuse_nul(post)
         except InvalidAlert as error:
@@ -219,7 +236,7 @@ def _store(posts: Mapping[str, tuple[PostedAlert, int]], at: datetime, outcome: 
     bulk.insert(writes.new)
     bulk.update(writes.changed, _FIELDS)
     amlease.renew(writes.renewals, at)
-    bulk.insert([_event(row) for row in writes.told])
+    _write_events(writes.told)
     _remember(writes)
     outcome.new += len(writes.new)
     outcome.changed += len(writes.changed)
@@ -256,12 +273,21 @@ def _decide(post: PostedAlert, content: int, key: str, row: Alert | None, at: da
         writes.contents.append((content, row))
 
 
+def _blank() -> tuple[list[str], list[Any]]:
+    """Names and values of an alert nobody knows anything about but that it was posted."""
+    names = [field.attname for field in Alert._meta.concrete_fields]
+    row = Alert(source=Alert.Source.API)
+    return names, [getattr(row, name) for name in names]
+
+
+_BLANK = _blank()
+
+
 def _begin(post: PostedAlert, content: int, key: str, at: datetime, writes: _Writes) -> None:
     labels = post.labels.as_dict()
-    row = Alert(
-        source=Alert.Source.API, name=labels.get("alertname", "")[:200], fingerprint=key, labels=labels,
-        severity=labels.get("severity", "")[:50],
-    )  # fmt: skip
+    row = Alert.from_db("default", *_BLANK)  # the defaults of thirty fields worked out once, not for each alert
+    row.pk, row._state.adding, row.fingerprint, row.labels = None, True, key, labels
+    row.name, row.severity = labels.get("alertname", "")[:200], labels.get("severity", "")[:50]
     _fill(row, post, at)
     writes.new.append(row)
     writes.told.append(row)
@@ -306,10 +332,12 @@ def _is_same(row: Alert, merged: PostedAlert) -> bool:
     )
 
 
-def _event(row: Alert) -> Event:
-    if row.state == Alert.State.RESOLVED:
-        return amlease.ended_event(row)
-    return Event(alert=row, at=row.updated_at, kind=Event.Kind.FIRING, reason="Posted to the API.")
+def _write_events(rows: Sequence[Alert]) -> None:
+    """A line in the history of each: ten thousand model instances would take longer than all the rest."""
+    firing = [row for row in rows if row.state == Alert.State.FIRING]
+    if firing:
+        bulk.run(_FIRED, [[row.pk for row in firing], [row.updated_at for row in firing]])
+    bulk.insert([amlease.ended_event(row) for row in rows if row.state == Alert.State.RESOLVED])
 
 
 def _remember(writes: _Writes) -> None:

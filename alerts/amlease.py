@@ -81,7 +81,7 @@ SELECT next_check_at <= %(at)s, EXISTS (
 
 def settings(at: datetime) -> Ingest:
     """The row about posted alerts, made when it is missing."""
-    return Ingest.objects.get_or_create(pk=1, defaults={"next_check_at": at + _CHECK_EVERY})[0]
+    return Ingest.objects.get_or_create(pk=1, defaults={"next_check_at": at})[0]
 
 
 def renew(renewals: Sequence[Renewal], at: datetime) -> set[int]:
@@ -109,7 +109,8 @@ def settle(at: datetime) -> int:
         cursor.execute(_OVERDUE, {"at": at})
         found = cursor.fetchone()
     if found is None:
-        return 0
+        settings(at)  # the first look of a new portal makes the row
+        found = (True, True)
     must_check, has_ended = found
     if must_check:
         has_ended |= bool(_check_postings(at))

@@ -155,7 +155,7 @@ def _by_post(parcel: Parcel, config: Config) -> Receipt:
         payload = {"subject": text.subject, "text": text.text, "html": text.html}
         return email.send(config, payload | {"outbox_id": parcel.outbox_id, "thread_id": parcel.group_key})
     if isinstance(config, webhook.WebhookConfig):
-        return webhook.send(config, message_webhook.webhook_v4(message))
+        return webhook.send(config, message_webhook.webhook_v4(message, parcel.integration.max_alerts))
     raise TypeError(f"no way to send by {type(config).__name__}")
 
 
