@@ -147,5 +147,7 @@ def test_a_prometheus_delivers_through_us(prometheus):
     eventually(lambda: Alert.objects.get(pk=row.pk).ends_at is None)  # resent: its end is with the postings
     _Metrics.load = 10
     eventually(lambda: Alert.objects.get(pk=row.pk).state == "resolved")
-    found = urllib.request.urlopen(f"{prometheus}/api/v1/alertmanagers", timeout=10).read()  # noqa: S310
+    found = urllib.request.urlopen(  # noqa: S310
+        f"{prometheus}/api/v1/alertmanagers", timeout=10
+    ).read()
     assert b"/api/v2/alerts" in found
