@@ -66,6 +66,8 @@
   document.addEventListener("DOMContentLoaded", () => {
     plainTitle = document.title.replace(/^\(\d+\)\s*/, "").trim();
     localTimes(document);
+    // Unfold writes a chosen file's name into a text field beside its own widget; our plain fields have none to write to.
+    document.querySelectorAll("input[type=file].aq-input").forEach((input) => { input.hasChangeListener = true; });
     const bar = document.querySelector("[data-pulse]");
     if (!bar) return;
     badge(Number(bar.dataset.firing || 0));
