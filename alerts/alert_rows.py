@@ -103,6 +103,15 @@ def save(
     return list(Alert.objects.filter(pk__in=told).select_related("rule", "threshold"))
 
 
+def mend(memory: GroupMemory, rule_id: int, mended: Mapping[Labels, AlertState], at: datetime) -> int:
+    """Write the alerts of a rule whose clocks were mended after an outage; returns how many. Inside a transaction."""
+    states = memory.states.get(rule_id, {})
+    changed = [state for labels, state in mended.items() if state is not states.get(labels)]
+    _update(changed, memory.ids.get(rule_id, {}), at)
+    states.update({state.labels: state for state in changed})
+    return len(changed)
+
+
 def _insert(rule: Rule, states: Sequence[AlertState], ids: dict[Labels, int], at: datetime, outgoing: Outgoing) -> None:
     told = [outgoing.labels(state.labels) for state in states]
     rows = [
@@ -120,7 +129,7 @@ def _insert(rule: Rule, states: Sequence[AlertState], ids: dict[Labels, int], at
             updated_at=at,
             **_columns(state),
         )
-        for state in states
+        for state, labels in zip(states, told, strict=True)
     ]
     for row, state in zip(Alert.objects.bulk_create(rows, batch_size=1000), states, strict=True):
         ids[state.labels] = row.pk

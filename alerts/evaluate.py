@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 
 from alerts import alert_rows, dispatch, metrics, records
 from alerts.alert_series import SlotSeries
 from alerts.condition import Finding, find
+from alerts.engine.resend import restore
 from alerts.engine.state import Advance, LimitExceededError, StateError, advance
 from alerts.models import Alert, Event, GroupClock, RuleGroup, RuleStatus, Threshold
 from alerts.prepared import PreparedGroup, PreparedRule, latest_slot, prepare
@@ -97,6 +99,7 @@ def _evaluate_claimed(clock: GroupClock, at: datetime, started: float) -> Outcom
     missed = max(round((slot_at - clock.next_slot_at) / interval), 0) if clock.last_slot_at else 0
     slot = _begin(group, clock, slot_at)
     slot.outcome.missed_slots = missed
+    _after_outage(slot, clock)
     _note_expired(group, clock.last_slot_at, slot_at)
     for rule in group.rules:
         _evaluate_rule(slot, rule)
@@ -117,6 +120,25 @@ def _begin(group: PreparedGroup, clock: GroupClock, at: datetime) -> _Slot:
     ids = [prepared.rule.pk for prepared in group.rules]
     statuses = {status.rule_id: status for status in RuleStatus.objects.filter(rule_id__in=ids)}
     return _Slot(group, at, memory, series, Outcome(group.group.name, at), statuses, asked_at)
+
+
+def _after_outage(slot: _Slot, clock: GroupClock) -> None:
+    """Mend the clocks of pending alerts when nothing was evaluated for two intervals (PF-2, PF-5).
+
+    A group that was merely late, because it or its neighbours are slow, goes on by its old clock: its alerts would
+    never fire otherwise.
+    """
+    if clock.last_slot_at is None:
+        return
+    interval = slot.group.group.interval_seconds
+    ended = clock.last_slot_at + timedelta(seconds=clock.last_duration_seconds or 0)
+    if slot.at - ended < timedelta(seconds=2 * interval) or records.any_between(ended, slot.at, interval):
+        return
+    grace = timedelta(seconds=settings.ENV.for_grace_seconds)
+    tolerance = timedelta(seconds=settings.ENV.outage_tolerance_seconds)
+    for rule_id, states in slot.memory.states.items():
+        mended = restore(states, clock.last_slot_at, slot.at, interval, grace, tolerance)
+        slot.has_changed |= alert_rows.mend(slot.memory, rule_id, mended, slot.at) > 0
 
 
 def source_of(group: PreparedGroup) -> str:

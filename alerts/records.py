@@ -116,6 +116,12 @@ def between(group_id: int, start: datetime, end: datetime) -> list[SlotRecord]:
     return [_read(row) for row in rows.order_by("slot")]
 
 
+def any_between(start: datetime, end: datetime, interval_seconds: float) -> bool:
+    """Whether any group was evaluated in between, an interval away from both ends: somebody was at work then."""
+    margin = timedelta(seconds=interval_seconds)
+    return EvaluationRecord.objects.filter(slot__gt=start + margin, slot__lt=end - margin).exists()
+
+
 def drop_before(when: datetime) -> int:
     """Delete some of the records older than `when`; returns how many, less than a batch when none is left."""
     old = EvaluationRecord.objects.filter(slot__lt=when).order_by("slot").values("pk")[:_BATCH]

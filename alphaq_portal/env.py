@@ -79,7 +79,7 @@ class Env:
     external_url: str
     metrics_token: str = field(repr=False)
     metrics_allow: list[str]
-    metrics_url: str
+    metrics_url: str = field(repr=False)  # may hold a password
     slack_api_base: str
     slack_signing_secret: str = field(repr=False)
     acknowledge_remind_hours: float
@@ -94,6 +94,8 @@ class Env:
     tick_seconds: float
     flapping_changes: int
     resend_delay_seconds: float
+    for_grace_seconds: float
+    outage_tolerance_seconds: float
     query_max_steps: int
     query_max_samples: int
     query_max_series: int
@@ -304,6 +306,9 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "flapping_changes": int(reader.number("ALPHAQ_FLAPPING_CHANGES", 10, 0, 1000)),
         # As Prometheus' --rules.alert.resend-delay: alerts of a rule that is gone end after four of these.
         "resend_delay_seconds": reader.duration("ALPHAQ_RESEND_DELAY", 60, 0.1, 86400),
+        # As Prometheus' --rules.alert.for-grace-period and -for-outage-tolerance: clocks of “for” after an outage.
+        "for_grace_seconds": reader.duration("ALPHAQ_FOR_GRACE", 600, 0, 86400),
+        "outage_tolerance_seconds": reader.duration("ALPHAQ_OUTAGE_TOLERANCE", 3600, 0, 7 * 86400),
         "query_max_steps": int(reader.number("ALPHAQ_QUERY_MAX_STEPS", 11_000, 10, 1e6)),
         "query_max_samples": int(reader.number("ALPHAQ_QUERY_MAX_SAMPLES", 50e6, 1000, 1e10)),
         "query_max_series": int(reader.number("ALPHAQ_QUERY_MAX_SERIES", 200_000, 10, 1e8)),

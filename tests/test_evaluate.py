@@ -422,3 +422,85 @@ def test_raising_the_limit_in_the_row_resolves_at_the_next_evaluation():
     run(rule, second)
     assert not firing()
     assert Threshold.objects.get().value == 90
+
+
+# -- after an outage (PF) ----------------------------------------------------------------------------------------------
+
+
+def held_up(hold_seconds: float, gap_slots: int) -> tuple[Rule, datetime, datetime, datetime]:
+    """A rule pending for two slots, then nothing is evaluated for some: the rule, the first, last and next slot."""
+    rule = cpu_rule(hold_seconds=hold_seconds)
+    times = slots(rule, 3 + gap_slots)
+    for at in times[:2]:
+        measure(at, ana=85)
+        run(rule, at)
+    alert_rows._memories.clear()  # the process that comes back remembers nothing
+    measure(times[-1], ana=85)
+    return rule, times[0], times[1], times[-1]
+
+
+def active_since() -> datetime:
+    return Alert.objects.get(severity="warning").active_since
+
+
+def test_pf5_a_gap_shorter_than_two_intervals_goes_on_by_the_old_clock():
+    rule, first, _, back = held_up(hold_seconds=900, gap_slots=0)
+    run(rule, back)
+    assert active_since() == first
+
+
+def test_pf2_downtime_does_not_count_towards_for():
+    rule, first, last, back = held_up(hold_seconds=900, gap_slots=20)
+    run(rule, back)
+    assert active_since() == first + (back - last)
+
+
+def test_pf2_a_for_shorter_than_the_grace_period_starts_again():
+    rule, _, _, back = held_up(hold_seconds=300, gap_slots=20)
+    run(rule, back)
+    assert active_since() == back
+    assert Alert.objects.get().state == Alert.State.PENDING
+
+
+def test_pf2_what_had_less_than_the_grace_period_left_fires_a_grace_period_after_the_outage():
+    rule, first, last, back = held_up(hold_seconds=610, gap_slots=20)
+    run(rule, back)
+    assert active_since() == back + timedelta(seconds=600) - timedelta(seconds=610)
+    assert first < last < back
+
+
+def test_pf1_an_outage_beyond_the_tolerance_starts_the_clock_again():
+    rule, _, _, back = held_up(hold_seconds=900, gap_slots=300)
+    run(rule, back)
+    assert active_since() == back
+
+
+def test_pf3_a_firing_alert_keeps_the_time_it_fired_at_over_an_outage():
+    rule = cpu_rule()
+    times = slots(rule, 30)
+    measure(times[0], ana=85)
+    run(rule, times[0])
+    alert_rows._memories.clear()
+    measure(times[-1], ana=85)
+    run(rule, times[-1])
+    row = Alert.objects.get()
+    assert (row.state, row.fired_at) == (Alert.State.FIRING, times[0])
+
+
+def test_pf5_a_mended_clock_survives_the_next_restart():
+    rule, first, last, back = held_up(hold_seconds=900, gap_slots=20)
+    run(rule, back)
+    alert_rows._memories.clear()
+    following = back + timedelta(seconds=INTERVAL)
+    measure(following, ana=85)
+    run(rule, following)
+    assert active_since() == first + (back - last)
+
+
+def test_pf5_a_group_that_was_only_late_goes_on_by_its_old_clock():
+    rule, first, last, back = held_up(hold_seconds=300, gap_slots=20)
+    neighbour = cpu_rule()
+    measure(last + timedelta(seconds=150), ben=1)
+    run(neighbour, last + timedelta(seconds=150))
+    run(rule, back)
+    assert Alert.objects.get(rule=rule).active_since == first
