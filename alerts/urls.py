@@ -2,13 +2,15 @@
 
 from django.urls import include, path
 
-from alerts import amapi, backtest_views, interactions, rule_views, views, why_views
+from alerts import amapi, amfile_views, backtest_views, interactions, rule_views, views, why_views
 from alerts.admin.silence_windows import SilenceWindows
 
 app_name = "alerts"
 urlpatterns = [
     path("api/v1/", include("alerts.api")),
     path("api/v2/", include("alerts.amapi")),
+    path("routes/import/", amfile_views.ImportAlertmanager.as_view(), name="alertmanager_import"),
+    path("routes/export.yml", amfile_views.ExportAlertmanager.as_view(), name="alertmanager_export"),
     path("-/healthy", amapi.healthy, name="healthy"),
     path("-/ready", amapi.ready, name="ready"),
     path("alerts/", views.AlertList.as_view(), name="alerts"),

@@ -61,7 +61,7 @@ class RouteAdmin(AlertsHistoryAdmin):
         ("When nobody acknowledges", {"fields": ["escalation"]}),
     ]
     autocomplete_fields = ["receiver", "escalation"]
-    actions_list = ["try_routes"]
+    actions_list = ["try_routes", "import_file", "export_file"]
     empty_icon, empty_title = "alt_route", "No route yet."
     empty_text = "The root route takes every alert; branches below it lead some of them elsewhere."
 
@@ -79,6 +79,16 @@ class RouteAdmin(AlertsHistoryAdmin):
     def try_routes(self, request: HttpRequest) -> HttpResponse:
         """The tester: labels in, the way through the tree out."""
         return redirect("alerts:route_test")
+
+    @action(description="Import", url_path="import-file", permissions=["add"], icon="upload_file")
+    def import_file(self, request: HttpRequest) -> HttpResponse:
+        """The page that takes an Alertmanager file."""
+        return redirect("alerts:alertmanager_import")
+
+    @action(description="Export", url_path="export-file", permissions=["view"], icon="download")
+    def export_file(self, request: HttpRequest) -> HttpResponse:
+        """The tree with all it needs as an Alertmanager file."""
+        return redirect("alerts:alertmanager_export")
 
     @display(description="Route")
     def tree(self, route: Route) -> SafeString:
