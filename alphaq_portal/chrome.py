@@ -62,6 +62,7 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("Why?", "troubleshoot", ("alerts:why",), "alerts.view_alert"),
             Entry("Silences", "notifications_paused", ("admin:alerts_silence_changelist",), "alerts.view_silence"),
             Entry("Inhibition", "layers_clear", ("admin:alerts_inhibitrule_changelist",), "alerts.view_inhibitrule"),
+            Entry("Dependencies", "account_tree", ("admin:alerts_dependency_changelist",), "alerts.view_dependency"),
         ),
     ),
     (

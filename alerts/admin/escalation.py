@@ -49,7 +49,30 @@ class PolicyForm(forms.ModelForm):
         fields = ["name", "position", "takes_matching", "matchers", "repeats", "is_enabled"]
 
 
-class StepsFormSet(forms.BaseInlineFormSet):
+class PlaceForm(forms.ModelForm):
+    """A row with a place in an order; a row with nothing but its place is left out."""
+
+    def has_changed(self) -> bool:
+        """Whether more than the place was filled in."""
+        return bool(set(self.changed_data) - {"position"}) if self.instance.pk is None else super().has_changed()
+
+
+class OrderedFormSet(forms.BaseInlineFormSet):
+    """Rows in an order; new ones come last."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial_extra = [{"position": self.initial_form_count()}]
+
+    @property
+    def empty_form(self) -> forms.ModelForm:
+        """What the browser copies for one more row."""
+        form: forms.ModelForm = super().empty_form
+        form.initial["position"] = self.initial_form_count() + self.extra
+        return form
+
+
+class StepsFormSet(OrderedFormSet):
     """The steps of a policy as a whole."""
 
     def clean(self) -> None:
@@ -68,6 +91,7 @@ class StepsInline(TabularInline):
     """The steps, in order."""
 
     model = EscalationStep
+    form = PlaceForm
     formset = StepsFormSet
     formfield_overrides = OVERRIDES
     fields = ["position", "wait_seconds", "receiver", "user", "rota"]
@@ -157,6 +181,8 @@ class MembersInline(TabularInline):
     """Who takes turns, in order."""
 
     model = RotaMember
+    form = PlaceForm
+    formset = OrderedFormSet
     fields = ["position", "user"]
     autocomplete_fields = ["user"]
     extra = 1

@@ -22,7 +22,14 @@ from alerts.engine.intervals import WEEKDAYS
 from alerts.models import Dependency, InhibitRule, Silence
 from alerts.policy import recurrence, silence_value
 from alerts.silence_notice import ENDING_SOON
-from alphaq_portal.ui import ActionVariant, action, admin_url, dialog_done, display
+from alphaq_portal.ui import (
+    ActionVariant,
+    UnfoldAdminTextareaWidget,
+    action,
+    admin_url,
+    dialog_done,
+    display,
+)
 
 # Monday first, as people read a week; the numbers count from Sunday.
 DAYS = [(number, WEEKDAYS[number].title()) for number in (1, 2, 3, 4, 5, 6, 0)]
@@ -43,7 +50,7 @@ class SilenceForm(forms.ModelForm):
             "matchers", "starts_at", "ends_at", "comment", "recur_weekdays", "recur_at", "recur_seconds",
             "recur_location",
         ]  # fmt: skip
-        widgets = {"comment": forms.Textarea(attrs={"rows": 2})}
+        widgets = {"comment": UnfoldAdminTextareaWidget({"rows": 2})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -114,11 +121,11 @@ class SilenceAdmin(AlertsHistoryAdmin):
     list_filter = [WhenFilter]
     search_fields = ["matchers", "comment", "created_by"]
     fieldsets = [
-        (None, {"fields": ["matchers", ("starts_at", "ends_at"), "comment"]}),
+        (None, {"fields": ["matchers", "starts_at", "ends_at", "comment"]}),
         (
             "Only in windows that come again",
             {
-                "fields": ["recur_weekdays", ("recur_at", "recur_seconds", "recur_location"), "windows"],
+                "fields": ["recur_weekdays", "recur_at", ("recur_seconds", "recur_location"), "windows"],
                 "description": "Leave the time empty for a silence that holds from its start to its end.",
             },
         ),

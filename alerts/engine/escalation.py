@@ -263,5 +263,6 @@ def describe(policy: Policy) -> str:
     for step in policy.steps:
         total += step.wait_seconds
         said.append(f"after {span(total)} {' and '.join(target.name for target in step.targets)}")
-    again = f"; then again {policy.repeats} times" if policy.repeats else ""
+    again = "; then once more" if policy.repeats == 1 else f"; then again {policy.repeats} times"
+    again = again if policy.repeats else ""
     return f"If nobody acknowledges: {', '.join(said)}{again}."
