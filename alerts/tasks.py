@@ -24,6 +24,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from alerts import (
     amlease,
     backtest_runs,
+    chart_upload,
     clicks,
     deliver,
     escalate,
@@ -34,6 +35,7 @@ from alerts import (
     reminders,
     silence_notice,
 )
+from alerts.models import Notification
 from monitoring import heartbeats
 
 log = structlog.get_logger(__name__)
@@ -140,7 +142,17 @@ def deliver_due() -> dict[str, int]:
     """Send what is due, several channels side by side; returns how many ended in which state."""
     heartbeats.beat("tick", "deliver", _now().timestamp())
     with _alone(DELIVERY_LOCK) as is_alone:
-        return dict(deliver.run(_now(), f"{socket.gethostname()}:{os.getpid()}")) if is_alone else {}
+        done = dict(deliver.run(_now(), f"{socket.gethostname()}:{os.getpid()}")) if is_alone else {}
+    if done.get(Notification.State.SENT):
+        transaction.on_commit(upload_charts.delay)
+    return done
+
+
+@shared_task(name="alerts.tasks.upload_charts")
+@_tick("charts")
+def upload_charts() -> int:
+    """Put charts into the threads of messages that arrived lately; returns how many arrived."""
+    return chart_upload.upload_due(_now())
 
 
 @shared_task(name="alerts.tasks.beat_heartbeat")
