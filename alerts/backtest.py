@@ -170,13 +170,14 @@ def _rehearse(outcome: Outcome, changes: Sequence[Change]) -> Rehearsal:
     rule_id = outcome.content.rule.pk or 0
     told_as = outgoing.current().labels
     own = [Change(one.at, labels, one.is_firing) for one in changes if (labels := told_as(one.labels)) is not None]
-    stage = _policy(outcome.span)
+    stage = stage_of(outcome.span)
     others = _sources(stage, outcome.span, rule_id)
     every = sorted([*others, *own], key=lambda one: one.at)
     return rehearsal.rehearse(every, stage, outcome.end, rule_id)
 
 
-def _policy(span: Span) -> rehearsal.Policy:
+def stage_of(span: Span) -> rehearsal.Policy:
+    """What decides who is told: routes, ways out and inhibit rules of today, silences of the span."""
     routing = policy.routing()
     ways: dict[str, list[Way]] = {}
     for row in Integration.objects.filter(is_enabled=True).select_related("receiver").order_by("id"):

@@ -20,6 +20,7 @@ from django.views.decorators.http import require_GET
 from django.views.generic import TemplateView, View
 
 from alerts import backtest_runs, tasks
+from alerts.backtest_report import SHOWN_EPISODES
 from alerts.models import Backtest
 from alphaq_portal.ui import PortalPageMixin, admin_url
 
@@ -27,6 +28,8 @@ STEPS = {"0": "as evaluated", "60": "1 min", "300": "5 min", "900": "15 min"}
 _MOMENTS = frozenset(("start", "end", "first", "last", "from", "to", "at", "pending_at", "evaluated_until", "cut_at"))
 _AROUND = timedelta(minutes=30)
 _PAGE = 50
+# In a form the newest few are enough; its page has all.
+BRIEF = 8
 
 
 class BacktestPage(PortalPageMixin, TemplateView):
@@ -42,7 +45,8 @@ class BacktestPage(PortalPageMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """The run, its sides as the template draws them, and what can be asked next."""
         run = get_object_or_404(Backtest.objects.select_related("rule", "asked_by"), pk=kwargs.pop("pk"))
-        result = shown(run)
+        is_brief = self.request.GET.get("fragment") == "brief"
+        result = shown(run, BRIEF if is_brief else SHOWN_EPISODES)
         return super().get_context_data(
             title=f"{run.name} on the past",
             trail=[("Backtests", reverse("alerts:backtests"))],
@@ -144,8 +148,8 @@ def asked(contents: Sequence[dict[str, Any]], request: HttpRequest, **more: Any)
     return made
 
 
-def shown(run: Backtest) -> dict[str, Any] | None:
-    """The result with its moments as datetimes, and for each episode the address of its time in Explore."""
+def shown(run: Backtest, episodes: int = SHOWN_EPISODES) -> dict[str, Any] | None:
+    """The result with its moments as datetimes, and for each of so many episodes its time in Explore."""
     if run.result is None or run.kind != Backtest.Kind.BACKTEST:
         return run.result
     # Charts go to the browser as they are.
@@ -154,6 +158,7 @@ def shown(run: Backtest) -> dict[str, Any] | None:
         side["chart"] = {
             "data": stored["chart"], "unit": stored["unit"], "thresholds": stored["thresholds"], "sync": "backtest",
         }  # fmt: skip
+        side["episodes"] = side["episodes"][:episodes]
         for episode in side["episodes"]:
             episode["explore"] = _explore(side["expr"], episode, found["end"])
     return found

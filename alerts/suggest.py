@@ -167,8 +167,8 @@ def _marks(asked: Question, past: Past, found: Curve, terms: Terms, unit: Unit) 
     is_up = asked.operator in _UP
     share = "99" if is_up else "1"
     candidates: list[tuple[str, str, str, float | None]] = [
-        ("day", "one a day", "fires about once a day", counting.lowest_for(past, found, terms, 7.0)),
-        ("week", "one a week", "fires about once a week", counting.lowest_for(past, found, terms, 1.0)),
+        ("day", "one a day", "", counting.lowest_for(past, found, terms, 7.0)),
+        ("week", "one a week", "", counting.lowest_for(past, found, terms, 1.0)),
         ("p99", f"p{share}", f"{share}% of all values lie below", counting.quantile(past, 0.99)),
     ]
     if usual is not None:

@@ -177,10 +177,12 @@ class _Stage:
     def _tick(self, group: _Group, at: datetime) -> None:
         view, reasons = self._view(group, at)
         where = group.where
-        for way in self.policy.ways.get(where.receiver) or (NO_WAY_OUT,):
-            self._tell(group, way, view, reasons, at)
-        for key in view.dropped_after:
-            del group.members[key]
+        # With a message on its way resolved alerts stay until the next tick, as in alerts.flush; what is only kept for
+        # want of a way out is not on its way.
+        sent = [self._tell(group, way, view, reasons, at) and way is not NO_WAY_OUT for way in self._ways(group)]
+        if not any(sent):
+            for key in view.dropped_after:
+                del group.members[key]
         group.emptied_at = None if group.members else at
         group.last_tick_at = at
         group.next_tick_at = timing.next_tick(at, at, where.group_interval_seconds).at
@@ -212,7 +214,8 @@ class _Stage:
     def _log(self, group: _Group, way: Way) -> LogEntry | None:
         return self._logs.get((group.where.group_key, way.name))
 
-    def _tell(self, group: _Group, way: Way, view: GroupView, reasons: Mapping[str, MuteReason], at: datetime) -> None:
+    def _tell(self, group: _Group, way: Way, view: GroupView, reasons: Mapping[str, MuteReason], at: datetime) -> bool:
+        """Whether a message goes out by one way; notes it and what the log says afterwards."""
         log = self._log(group, way)
         # A firing that a silence swallowed whole must not keep the next one quiet (AS-6).
         by_silence = all(reasons[key].kind == "silenced" for key in view.muted_resolved)
@@ -229,6 +232,7 @@ class _Stage:
                 after = replace(after, planned_tick=log.planned_tick)  # repeats count from the last new message
         if after is not None:
             self._logs[group.where.group_key, way.name] = after
+        return decision.send
 
     def _send(self, group: _Group, way: Way, decision: Decision, at: datetime, is_edit: bool) -> None:
         counts = len(decision.firing), len(decision.resolved)
@@ -239,7 +243,9 @@ class _Stage:
     def _sleep(self, group: _Group, at: datetime) -> None:
         """Skip the ticks that cannot say anything: until a change, a silence's edge, a repeat or a log that ran out."""
         where = group.where
-        if where.active_intervals or where.mute_intervals or not group.members or self._recurs:
+        if where.active_intervals or where.mute_intervals or self._recurs:
+            return
+        if not group.members or any(member.is_resolved for member in group.members.values()):
             return
         wake = [edge for edge in self._edges if edge > at][:1]
         for way in self._ways(group):

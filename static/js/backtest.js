@@ -93,13 +93,13 @@
       say(this.tried, "Asking …");
       try {
         const made = await post(this.root.dataset.backtest, new FormData(this.form));
-        await follow(this.tried, `${made.url}?fragment=1`, turn);
+        await follow(this.tried, `${made.url}?fragment=brief`, turn);
         if (!turn()) return;
         const link = document.createElement("a");
         link.className = "aq-link";
         link.href = made.url;
         link.target = "_blank";
-        link.textContent = "This backtest on a page of its own";
+        link.textContent = "All episodes, on a page of its own";
         this.tried.append(link);
       } catch (error) { if (turn()) say(this.tried, error.message, "aq-error"); }
     }

@@ -133,7 +133,7 @@
       const list = element("div", "aq-curve-marks");
       for (const mark of this.result.marks) {
         const button = element(this.choose ? "button" : "div", "aq-curve-mark");
-        button.append(element("i", "", mark.name), element("b", "", mark.text), element("span", "", `${often(mark.per_week)}; ${mark.words}`));
+        button.append(element("i", "", mark.name), element("b", "", mark.text), element("span", "", [often(mark.per_week), mark.words].filter(Boolean).join("; ")));
         if (this.choose) {
           button.type = "button";
           button.dataset.aqMark = mark.key;
