@@ -29,6 +29,7 @@ BEAT_SCHEDULE = {
     "watch-hosts": _tick("monitoring.tasks.watch_hosts", 15),
     "house": _tick("monitoring.tasks.keep_house", 60),
     "alerts-house": _tick("alerts.tasks.keep_house", 30),
+    **({"forward": _tick("monitoring.tasks.forward", 1)} if ENV.metrics_url else {}),
 }
 
 app = Celery("alphaq_portal")

@@ -10,6 +10,10 @@ REFUSED = Counter("alphaq_ingest_refused_batches_total", "Batches of hosts refus
 DROPPED = Counter("alphaq_ingest_dropped_samples_total", "Samples of hosts that the store would not take", ["reason"])
 STORED = Counter("alphaq_store_samples_total", "Samples committed to the store")
 REFUSED_SAMPLES = Counter("alphaq_store_refused_samples_total", "Samples the store would not take", ["reason"])
+FORWARDED = Counter("alphaq_forwarded_samples_total", "Samples that have arrived at ALPHAQ_METRICS_URL")
+FORWARD_DROPPED = Counter(
+    "alphaq_forward_dropped_samples_total", "Samples that will never arrive at ALPHAQ_METRICS_URL", ["reason"]
+)
 HOUSE_SECONDS = Histogram(
     "alphaq_store_house_seconds",
     "Time of one round of the store's housekeeping",

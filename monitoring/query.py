@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from django.db import DatabaseError, connection, transaction
 
 from . import promql, store
 from .promql import Block, Labels, Limits, Matcher, ParseError, Result, Select
+from .remote import Remote
 from .store import shared_select
 
 DEFAULT_SUGGESTIONS = 3
@@ -59,7 +61,48 @@ class Check:
 
 
 def _backend() -> Backend:
-    return store
+    return remote_backend() or store
+
+
+def remote_backend(timeout_seconds: float | None = None) -> Remote | None:
+    """Return the server that holds the samples in place of the store (ALPHAQ_METRICS_URL), None without one."""
+    env = settings.ENV
+    return _remote(env.metrics_url, timeout_seconds or env.query_timeout_seconds) if env.metrics_url else None
+
+
+_remote = lru_cache(maxsize=4)(Remote)
+
+
+def _within(result: Result, limits: Limits) -> Result:
+    """Return an answer of the server unless it has more series than one may have; raises LimitError."""
+    if len(result.labels) > limits.max_series:
+        asked = len(result.labels)
+        raise promql.LimitError("max_series", limits.max_series, asked, "too many series", "ask for fewer series")
+    return result
+
+
+def _check_steps(start_ms: int, end_ms: int, step_ms: int, limits: Limits) -> None:
+    """Refuse what the evaluator would refuse, before the server works on it; raises QueryError."""
+    if step_ms <= 0:
+        raise promql.EvaluationError("zero or negative query resolution step widths are not accepted")
+    if end_ms < start_ms:
+        raise promql.EvaluationError("end timestamp must not be before start time")
+    steps = (end_ms - start_ms) // step_ms + 1
+    if steps > limits.max_steps:
+        raise promql.LimitError("max_steps", limits.max_steps, steps, "too many steps", "use a larger step")
+
+
+def _once_each(select: Select) -> Select:
+    """Return a Select that asks for the same samples once: rules of one slot share them."""
+    known: dict[tuple[tuple[Matcher, ...], int, int], Sequence[Block]] = {}
+
+    def ask(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Sequence[Block]:
+        key = tuple(matchers), start_ms, end_ms
+        if key not in known:
+            known[key] = select(matchers, start_ms, end_ms)
+        return known[key]
+
+    return ask
 
 
 def default_limits() -> Limits:
@@ -88,6 +131,9 @@ def instant(
     A `select` that is given bounds its own reading, as that of `for_slot` does.
     """
     limits = limits or default_limits()
+    if select is None and (server := remote_backend()):
+        parsed = promql.parse(expr) if isinstance(expr, str) else expr
+        return _within(server.instant(parsed.text, to_ms(at)), limits)
     with _time_limit(limits) if select is None else nullcontext():
         return promql.instant(expr, to_ms(at), select or _backend().select, limits)
 
@@ -103,8 +149,12 @@ def range_(
 ) -> Result:
     """Return the answer to an expression at each step from start to end; raises QueryError."""
     limits = limits or default_limits()
+    step_ms = round(step_seconds * 1000)
+    if select is None and (server := remote_backend()):
+        parsed = promql.parse(expr) if isinstance(expr, str) else expr
+        _check_steps(to_ms(start), to_ms(end), step_ms, limits)
+        return _within(server.range_(parsed.text, to_ms(start), to_ms(end), step_ms), limits)
     with _time_limit(limits) if select is None else nullcontext():
-        step_ms = round(step_seconds * 1000)
         return promql.range_(expr, to_ms(start), to_ms(end), step_ms, select or _backend().select, limits)
 
 
@@ -113,8 +163,8 @@ def for_slot(at: datetime) -> Select:
 
     What must be read from tables is read in a savepoint with a time limit: a rule that asks for too much fails alone.
     """
-    if _backend() is not store:
-        return _backend().select
+    if server := remote_backend():
+        return _once_each(server.select)
     reader, limits = shared_select(to_ms(at)), default_limits()
 
     def select(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Sequence[Block]:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.views.generic import TemplateView
 
 from alphaq_portal.ui import PortalPageMixin, admin_url
-from monitoring import charts, operations, store, units
+from monitoring import charts, operations, query, store, units
 from monitoring.models import Refusal, Retention, Target
 from monitoring.store import StoreStatus
 
@@ -27,6 +27,7 @@ TIERS = {
     "catalogue": ("Catalogue", "names, labels and where they stand"),
 }
 MANY_WAITING = 1_000
+PATIENCE_SECONDS = 2.0
 SOON_DAYS = 14.0
 FREE_WARNING, FREE_CRITICAL = 0.10, 0.05
 #: Windows and days behind that a restart explains; more means that nobody keeps house.
@@ -51,6 +52,26 @@ class Problem:
     remedy: str = ""
 
 
+@dataclass(frozen=True)
+class RemoteState:
+    """The server that holds the samples: its address, what waits to be sent, and what is wrong with it ("")."""
+
+    url: str
+    waiting: store.queue.Waiting
+    oldest: datetime | None
+    problem: str
+
+
+def remote_state() -> RemoteState | None:
+    """Return how the server of ALPHAQ_METRICS_URL is, None without one; asks it, for two seconds at most."""
+    server = query.remote_backend(PATIENCE_SECONDS)
+    if server is None:
+        return None
+    waiting = store.queue.waiting()
+    oldest = None if waiting.oldest_ms is None else datetime.fromtimestamp(waiting.oldest_ms / 1000, tz=UTC)
+    return RemoteState(server.shown_url, waiting, oldest, server.problem())
+
+
 class SystemPage(PortalPageMixin, TemplateView):
     """Who works, what waits, how the store is."""
 
@@ -71,14 +92,15 @@ class SystemPage(PortalPageMixin, TemplateView):
         days = max([settings.ENV.retention_days, *Retention.objects.values_list("days", flat=True)])
         chosen = self.request.GET.get("range", "")
         shown = chosen if chosen in charts.RANGES else "6h"
+        remote = remote_state()
         return super().get_context_data(
             at=at,
             found=found,
             broker=broker,
             processes=[*broker.processes, *scrapers],
-            problems=problems(found, broker, scrapers, space),
+            problems=problems(found, broker, scrapers, space, remote),
             space=space,
-            is_embedded=settings.ENV.database.embedded,
+            remote=remote,
             tiers=[(tier, *TIERS.get(tier.name, (tier.name, ""))) for tier in found.tiers],
             days=days,
             default_days=settings.ENV.retention_days,
@@ -133,9 +155,13 @@ def problems(
     broker: operations.Broker,
     scrapers: list[operations.Process],
     space: operations.Space | None,
+    remote: RemoteState | None = None,
 ) -> list[Problem]:
     """Return what a person should look at, the worst first."""
     told = [*_processes(broker, scrapers), *_store(found), *_room(found, space)]
+    if remote is not None and remote.problem:
+        remedy = "Rules cannot be evaluated and charts are empty until it does; samples wait here."
+        told.append(Problem("critical", remote.problem, remedy))
     return sorted(told, key=lambda problem: ("critical", "warning", "info").index(problem.severity))
 
 

@@ -7,6 +7,7 @@ import time
 from base64 import b64decode
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import structlog
@@ -15,9 +16,10 @@ from django.core.cache import cache
 from django.db import InterfaceError, OperationalError
 from kombu.exceptions import OperationalError as BrokerError
 
-from monitoring import heartbeats, hosts, metrics, store
+from monitoring import heartbeats, hosts, metrics, query, store
 from monitoring.collect.batch import Message, stamp
 from monitoring.collect.sender import BrokerAway
+from monitoring.forward import Forwarder
 
 log = structlog.get_logger(__name__)
 INGEST_QUEUE = "ingest"
@@ -88,6 +90,21 @@ def keep_house() -> dict[str, str]:
     store.record(store.status(now_ms, top=0), now_ms)
     heartbeats.beat("house", "store", time.time())
     return {"house": str(report)}
+
+
+@shared_task(name="monitoring.tasks.forward", ignore_result=True, soft_time_limit=50, time_limit=60)
+def forward() -> dict[str, Any]:
+    """Send stored samples to ALPHAQ_METRICS_URL, if there is one; returns how many rows, and what went wrong."""
+    server = query.remote_backend()
+    if server is None:
+        return {"rows": 0}
+    done = _forwarder(server).run(round(time.time() * 1000))
+    if done.problem:
+        log.warning("forwarding_stopped", error=done.problem)
+    return {"rows": done.rows, "problem": done.problem}
+
+
+_forwarder = lru_cache(maxsize=2)(Forwarder)
 
 
 class BrokerState(NamedTuple):

@@ -1,5 +1,6 @@
 """The sample store: append samples, select them back, ask what there is. Nobody outside knows its tables."""
 
+from . import queue
 from .backfill import Batch, gather, write
 from .cardinality import Cardinality, Count, LabelCount, cardinality
 from .codec import CorruptChunk
@@ -61,6 +62,7 @@ __all__ = [
     "pivot",
     "pivot_before",
     "purge_keys",
+    "queue",
     "read_lines",
     "record",
     "retain",
