@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -225,6 +226,7 @@ class ConnectSlack(PortalPageMixin, TemplateView):
         """The form with what was typed, but for the token; the ways out there are; the steps of the last check."""
         return super().get_context_data(
             ways=slack_setup.ways_out(),
+            interactions_url=f"{settings.ENV.external_url}{reverse('alerts:slack_interactions')}",
             at=timezone.now(),
             **{"channel": "", "done": None, "is_webhook": False, **kwargs},
         )
@@ -237,6 +239,8 @@ class ConnectSlack(PortalPageMixin, TemplateView):
             bot_token=request.POST.get("bot_token", "").strip(),
             channel=request.POST.get("channel", "").strip(),
             webhook_url=request.POST.get("webhook_url", "").strip(),
+            app_token=request.POST.get("app_token", "").strip(),
+            signing_secret=request.POST.get("signing_secret", "").strip(),
         )
         done = slack_setup.connect(typed, request.user)
         if done.integration is None:

@@ -127,3 +127,76 @@ def test_only_who_may_change_ways_out_connects_slack(slack: FakeSlack, group: st
     assert client.get(reverse(URL)).status_code == 403
     assert send(client, bot_token=TOKEN, channel="#ml-alerts").status_code == 403
     assert not Integration.objects.exists()
+
+
+# -- buttons and people ------------------------------------------------------------------------------------------------
+
+SECRET = "a1b2c3d4e5f60718293a4b5c6d7e8f90"
+
+
+def steps(answer: Any) -> dict[str, Any]:
+    return {step.name: step for step in answer.context["done"].steps}
+
+
+def test_an_app_level_token_is_checked_and_kept(slack: FakeSlack, editor: Client) -> None:
+    answer = send(editor, bot_token=TOKEN, channel="#ml-alerts", app_token="xapp-1-SECRET")
+    assert steps(answer)["socket"].ok and SlackApp.objects.get().app_token == "xapp-1-SECRET"
+
+
+def test_a_socket_that_does_not_open_is_said_and_holds_nothing_up(slack: FakeSlack, editor: Client) -> None:
+    slack.set_mode("*", "ok_false", method="apps.connections.open", error="invalid_auth")
+    answer = send(editor, bot_token=TOKEN, channel="#ml-alerts", app_token="xapp-1-SECRET")
+    assert steps(answer)["socket"].ok is False and Integration.objects.exists()
+
+
+def test_what_is_no_app_level_token_is_refused(slack: FakeSlack, editor: Client) -> None:
+    answer = send(editor, bot_token=TOKEN, channel="#ml-alerts", app_token="xoxb-2")
+    assert answer.status_code == 422 and "no app-level token" in answer.content.decode()
+
+
+def test_without_either_the_page_says_that_there_are_no_buttons(slack: FakeSlack, editor: Client) -> None:
+    assert "links and no buttons" in steps(send(editor, bot_token=TOKEN, channel="#ml-alerts"))["buttons"].text
+
+
+@pytest.mark.parametrize(("url", "ok"), [("https://portal.example.org", True), ("http://portal.example.org", False)])
+def test_a_signing_secret_needs_an_address_that_slack_reaches(
+    slack: FakeSlack, editor: Client, settings: Any, url: str, ok: bool
+) -> None:
+    settings.ENV = dataclasses.replace(settings.ENV, external_url=url)
+    answer = send(editor, bot_token=TOKEN, channel="#ml-alerts", signing_secret=SECRET)
+    step = steps(answer)["signing secret"]
+    assert (step.ok, f"{url}/slack/interactions" in step.text) == (ok, True)
+    assert SlackApp.objects.get().signing_secret == SECRET and SECRET not in answer.content.decode()
+
+
+def test_what_is_no_signing_secret_is_said(slack: FakeSlack, editor: Client) -> None:
+    answer = send(editor, bot_token=TOKEN, channel="#ml-alerts", signing_secret="xoxb-oops")
+    assert "does not look like" in steps(answer)["signing secret"].text
+
+
+def test_secrets_that_are_not_typed_stay(slack: FakeSlack, editor: Client) -> None:
+    send(editor, bot_token=TOKEN, channel="#ml-alerts", app_token="xapp-1", signing_secret=SECRET)
+    send(editor, bot_token=TOKEN, channel="#ml-alerts")
+    app = SlackApp.objects.get()
+    assert (app.app_token, app.signing_secret) == ("xapp-1", SECRET)
+
+
+def test_the_page_says_who_is_not_known_in_slack(slack: FakeSlack, editor: Client) -> None:
+    user = member("Responder", "ann")
+    user.email = "ann@example.org"
+    user.save()
+    slack.add_user("U1", "ann@example.org")
+    step = steps(send(editor, bot_token=TOKEN, channel="#ml-alerts"))["people"]
+    assert (step.ok, "1 of 2" in step.text, "edgar" in step.fix) == (False, True, True)
+
+
+def test_a_webhook_says_what_it_cannot_do(slack: FakeSlack, editor: Client) -> None:
+    found = steps(send(editor, webhook_url=slack.webhook_url("hook")))
+    assert "can only post" in found["edits and threads"].text and "no buttons" in found["buttons"].text
+
+
+def test_the_secret_of_the_environment_gives_webhooks_buttons(slack: FakeSlack, editor: Client, settings: Any) -> None:
+    settings.ENV = dataclasses.replace(
+        settings.ENV, slack_signing_secret=SECRET, external_url="https://portal.example.org"
+    )
+    assert steps(send(editor, webhook_url=slack.webhook_url("hook")))["signing secret"].ok
