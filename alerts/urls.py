@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from alerts import amapi, amfile_views, backtest_views, interactions, rule_views, views, why_views
+from alerts import amapi, amfile_views, backtest_views, interactions, rule_views, rulefile_views, views, why_views
 from alerts.admin.silence_windows import SilenceWindows
 
 app_name = "alerts"
@@ -26,6 +26,8 @@ urlpatterns = [
     path("routes/test/", why_views.RouteTestPage.as_view(), name="route_test"),
     path("rules/<int:pk>/history/", rule_views.RuleHistory.as_view(), name="rule_history"),
     path("rules/bulk/", rule_views.RulesBulk.as_view(), name="rules_bulk"),
+    path("rules/import/", rulefile_views.ImportRules.as_view(), name="rules_import"),
+    path("rules/export/", rulefile_views.ExportRules.as_view(), name="rules_export"),
     path("rules/<int:pk>/test-fire/", why_views.TestFirePage.as_view(), name="test_fire"),
     path("alerts/<int:pk>/<slug:verb>/", views.act, name="alert_act"),
     path("alerts/<int:pk>/silence/new/", views.SilencePage.as_view(), name="alert_silence"),

@@ -40,7 +40,7 @@ READ_ONLY = {
     **dict.fromkeys(
         (
             "hold_seconds", "keep_firing_seconds", "no_data_resolve_seconds", "interval_seconds", "group_wait_seconds",
-            "group_interval_seconds", "repeat_interval_seconds",
+            "group_interval_seconds", "repeat_interval_seconds", "query_offset_seconds",
         ),
         plain_duration,
     ),

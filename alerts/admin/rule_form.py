@@ -45,9 +45,36 @@ class ThresholdForm(forms.ModelForm):
         fields = "__all__"  # noqa: DJ007
         field_classes = dict.fromkeys(("value", "upper", "recover_value"), NumberField)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk and _is_owned(self.instance):
+            for field in self.fields.values():
+                field.disabled = True
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a new limit for all series where a file owns those; limits for some series are staff's."""
+        found: dict[str, Any] = super().clean() or {}
+        rule = getattr(self.instance, "rule", None) if self.instance.rule_id else None
+        is_new_default = not self.instance.pk and (found.get("selector") or "").strip() in ("", "{}")
+        if is_new_default and rule is not None and rule.group.managed_by:
+            text = "A file owns the limits for all series: say which series this one is for, or detach the group."
+            self.add_error("selector", text)
+        return found
+
+
+def _is_owned(row: Threshold) -> bool:
+    """Whether a rule file decides about this row."""
+    return bool(row.rule.group.managed_by) and row.selector.strip() in ("", "{}")
+
 
 class ThresholdFormSet(BaseInlineFormSet):
     """All rows of limits of one rule."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        """A row that a file owns is not deleted here either."""
+        super().add_fields(form, index)
+        if form.instance.pk and _is_owned(form.instance) and "DELETE" in form.fields:
+            form.fields["DELETE"].disabled = True
 
     def typed(self) -> list[TypedRow]:
         """The rows as they stand in the form, with the first thing that is wrong about each; deleted ones are out."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,7 +18,11 @@ from alerts import actions
 from alerts.admin.listing import AlertsHistoryAdmin, ago, dot
 from alerts.engine.durations import format_duration
 from alerts.models import Rule, RuleGroup
-from alphaq_portal.ui import TabularInline, admin_url, display
+from alerts.rulefile.owner import detach
+from alphaq_portal.ui import TabularInline, action, admin_url, dialog_done, display
+
+# What a rule file decides about the groups that it owns.
+OWNED_FIELDS = ("name", "interval_seconds", "query_offset_seconds", "limit")
 
 
 class RulesInline(TabularInline):
@@ -53,10 +59,42 @@ class RuleGroupAdmin(AlertsHistoryAdmin):
     list_filter = ["is_enabled"]
     search_fields = ["name"]
     inlines = [RulesInline]
-    fieldsets = [(None, {"fields": ["name", ("interval_seconds", "limit"), "is_enabled", "managed_by"]})]
+    fieldsets = [
+        (None, {"fields": ["name", ("interval_seconds", "query_offset_seconds", "limit"), "is_enabled", "managed_by"]})
+    ]
     readonly_fields = ["managed_by"]
+    actions = ["export_selected"]
+    actions_detail = ["detach"]
     empty_icon, empty_title = "stacks", "No rule group yet."
     empty_text = "Rules live in groups: the rules of a group run together, one after the other, at one interval."
+
+    def get_readonly_fields(self, request: HttpRequest, obj: RuleGroup | None = None) -> Any:
+        """A group that a file owns is changed in the file; only whether it runs is decided here."""
+        own = list(super().get_readonly_fields(request, obj))
+        return [*own, *OWNED_FIELDS] if obj is not None and obj.managed_by else own
+
+    @action(description="Export as YAML of Prometheus", permissions=["view"])
+    def export_selected(self, request: HttpRequest, queryset: QuerySet[RuleGroup]) -> HttpResponse:
+        """The chosen groups as a rule file."""
+        ids = ",".join(str(pk) for pk in queryset.order_by("pk").values_list("pk", flat=True))
+        return redirect(f"{reverse('alerts:rules_export')}?groups={ids}")
+
+    @action(
+        description="Detach from file", url_path="detach", permissions=["change"], icon="link_off",
+        dialog={
+            "title": "Detach this group from its file?",
+            "description": "Staff change its rules from now on. The next import of the file makes the group anew.",
+        },
+    )  # fmt: skip
+    def detach(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        """Give a group that a file owns to staff."""
+        group = get_object_or_404(RuleGroup, pk=object_id)
+        if not group.managed_by:
+            self.message_user(request, "No file owns this group.", messages.INFO)
+        else:
+            (group,) = detach([group])
+            self.message_user(request, f"{group.name} belongs to staff now.", messages.SUCCESS)
+        return dialog_done(admin_url(group))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RuleGroup]:
         """The groups with their clocks and the number of their rules."""

@@ -35,6 +35,11 @@ from alphaq_portal.ui import (
 LIFE_TONES = {Rule.Life.LIVE: "ok", Rule.Life.SHADOW: "info", Rule.Life.DRAFT: "none", Rule.Life.DISABLED: "none"}
 LIFE_WORDS = {Rule.Life.LIVE: "live", Rule.Life.SHADOW: "shadow", Rule.Life.DRAFT: "draft", Rule.Life.DISABLED: "off"}
 
+# What a rule file decides about the rules that it owns.
+OWNED_FIELDS = (
+    "name", "group", "kind", "expr", "hold_seconds", "keep_firing_seconds", "no_data", "no_data_resolve_seconds",
+    "labels", "annotations", "position",
+)  # fmt: skip
 # What makes the alerts of a rule these and no others.
 IDENTITY = ("name", "labels", "life", "kind", "group_id")
 
@@ -133,7 +138,8 @@ class RuleAdmin(AlertsHistoryAdmin):
         ),
         ("Labels and words", {"fields": ["labels", "annotations", "position"], "classes": ["after"]}),
     ]
-    actions = ["change_several", "make_live", "make_shadow", "make_disabled", "backtest_selected"]
+    actions = ["change_several", "make_live", "make_shadow", "make_disabled", "backtest_selected", "export_selected"]
+    actions_list = ["import_file", "export_file"]
     actions_detail = [
         {"title": "State", "icon": "tune", "items": ["go_live", "go_shadow", "go_off"]}, "copy", "test_fire", "ask_why",
     ]  # fmt: skip
@@ -153,8 +159,10 @@ class RuleAdmin(AlertsHistoryAdmin):
         """The rules with what the list shows of them, in one query and one for the thresholds."""
         rows = super().get_queryset(request).select_related("group", "status")
         return rows.annotate(
-            firing_now=_in_state(Alert.State.FIRING), pending_now=_in_state(Alert.State.PENDING),
-            marked=_marks(), marked_noise=_marks(verdict=Mark.Verdict.NOISE),
+            firing_now=_in_state(Alert.State.FIRING),
+            pending_now=_in_state(Alert.State.PENDING),
+            marked=_marks(),
+            marked_noise=_marks(verdict=Mark.Verdict.NOISE),
         ).prefetch_related("thresholds")
 
     @display(description="State", ordering="life")
@@ -245,6 +253,16 @@ class RuleAdmin(AlertsHistoryAdmin):
         ]
         return own + super().get_urls()
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Rule | None = None) -> Any:
+        """A rule that a file owns is changed in the file; only how far it has come is decided here."""
+        own = list(super().get_readonly_fields(request, obj))
+        return [*own, *OWNED_FIELDS] if obj is not None and obj.group.managed_by else own
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A rule that a file owns goes when the file has it no more, or after it was detached."""
+        is_owned = isinstance(obj, Rule) and bool(obj.group.managed_by)
+        return not is_owned and super().has_delete_permission(request, obj)
+
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """A new rule starts in the only group there is."""
         initial = super().get_changeform_initial_data(request)
@@ -316,6 +334,22 @@ class RuleAdmin(AlertsHistoryAdmin):
     def backtest_selected(self, request: HttpRequest, queryset: QuerySet[Rule]) -> HttpResponse | None:
         """Try each of the rules on the past and go to the list of outcomes."""
         return rule_check.backtest_all(request, queryset.filter(kind=Rule.Kind.ALERT).select_related("group"))
+
+    @action(description="Export as YAML of Prometheus", permissions=["view"])
+    def export_selected(self, request: HttpRequest, queryset: QuerySet[Rule]) -> HttpResponse:
+        """The chosen rules as a rule file."""
+        ids = ",".join(str(pk) for pk in queryset.order_by("pk").values_list("pk", flat=True))
+        return redirect(f"{reverse('alerts:rules_export')}?ids={ids}")
+
+    @action(description="Import", url_path="import-file", permissions=["add"], icon="upload_file")
+    def import_file(self, request: HttpRequest) -> HttpResponse:
+        """The page that takes a rule file."""
+        return redirect("alerts:rules_import")
+
+    @action(description="Export", url_path="export-file", permissions=["view"], icon="download")
+    def export_file(self, request: HttpRequest) -> HttpResponse:
+        """All live rules as a rule file."""
+        return redirect("alerts:rules_export")
 
     def _bring(self, request: HttpRequest, rules: QuerySet[Rule], life: str) -> None:
         count = actions.set_life(rules.select_related("group"), life, request.user, timezone.now())

@@ -7,7 +7,7 @@ values and what happens without data, stands in comments.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -106,12 +106,18 @@ def _comments(rule: Rule, row: Threshold) -> Iterator[str]:
         yield _NO_DATA[Rule.NoData(rule.no_data)]
 
 
-def export(groups: Sequence[RuleGroup], at: datetime, lives: Iterable[str] = (Rule.Life.LIVE,)) -> str:
-    """Return the text of a rule file with the rules of these groups that are in one of `lives`."""
+def export(
+    groups: Sequence[RuleGroup],
+    at: datetime,
+    lives: Iterable[str] = (Rule.Life.LIVE,),
+    only: Collection[int] = (),
+) -> str:
+    """Return the text of a rule file with the rules of these groups in one of `lives`; `only`: the ids of some."""
     names: set[str] = set()
     parts = []
     for group in groups:
         rules = group.rules.filter(life__in=list(lives)).prefetch_related("thresholds").order_by("position", "id")
+        rules = rules.filter(pk__in=only) if only else rules
         plain = [one for rule in rules for one in plain_rules(rule, map(limit_of, rule.thresholds.all()), at)]
         if plain:
             parts.append(_group_text(group, _unused(group.name, names), plain))
