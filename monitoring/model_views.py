@@ -25,7 +25,7 @@ from monitoring.dashboards import answers, marks
 from monitoring.dashboards.builtin_specs import MODEL, MODEL_PAGE, VERSION
 from monitoring.dashboards.macros import ALL, Values
 from monitoring.dashboards.spec import PanelSpec, Step
-from monitoring.dashboards.window import RANGES, read_points, read_window
+from monitoring.dashboards.window import read_points, read_window
 from monitoring.models import Deployment, ModelVersion, ServedModel
 from monitoring.promql import Matcher, QueryError
 
@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 VIEW = "monitoring.view_servedmodel"
 SHOWN_DEPLOYS = 20
 REFRESH_SECONDS = 15
+#: Of monitoring.dashboards.window.RANGES, those that a row of buttons has room for.
+SHOWN_RANGES = ("15m", "1h", "6h", "24h", "7d", "30d")
 #: Numbers of this page stand in tiles above; its charts are those of the built-in dashboard.
 PANELS = tuple(panel for panel in MODEL_PAGE.panels if panel.kind == "timeseries")
 
@@ -86,7 +88,7 @@ class ModelPage(PortalPageMixin, TemplateView):
             panels=[_panel(model, panel, versions, range_query) for panel in PANELS],
             marks_url=f"{reverse('monitoring:model_marks', args=[model.name])}?{range_query}",
             range=window.name,
-            ranges=list(RANGES),
+            ranges=SHOWN_RANGES,
             refresh=REFRESH_SECONDS,
             versions=versions,
             unregistered=sorted(set(facts.seen) - {one.version for one in versions}),

@@ -12,7 +12,7 @@ from django.utils import timezone
 from alphaq_portal import bar
 from monitoring import probes
 from monitoring.collect.probe import Verdict
-from monitoring.models import Probe, ProbeState
+from monitoring.models import Deployment, ModelVersion, Probe, ProbeState, ServedModel
 from tests.people import member, signed_in, superuser
 from tests.scrape.server import says, target
 
@@ -42,12 +42,23 @@ def ask_now(client: Client, probe: Probe):
 
 
 def test_the_list_says_who_is_well_and_why_others_are_not(admin):
-    for name in ("a", "b"):
-        a_probe(name)
+    model = ServedModel.objects.create(name="ranker")
+    version = ModelVersion.objects.create(model=model, version="3")
+    a_probe("a", deployment=Deployment.objects.create(version=version, url="http://10.0.0.7"))
+    a_probe("b")
     a_probe("idle", is_enabled=False)
     answered(Verdict(True, 200, 0.02), Verdict(False, 503, 0.5, "HTTP 503 Service Unavailable"))
     shown = admin.get(reverse("admin:monitoring_probe_changelist")).content.decode()
-    for words in ("well", "not well", "off", "20 ms", "HTTP 503 Service", "0 of 1 answers well", "aq-cell is-critical"):
+    for words in (
+        "well",
+        "not well",
+        "off",
+        "20 ms",
+        "HTTP 503 Service",
+        "0 of 1 answers well",
+        "aq-cell is-critical",
+        "ranker 3",
+    ):
         assert words in shown
 
 

@@ -108,22 +108,22 @@ class ModelColumns:
         return format_html('{} / <span class="{}">{}</span>', registered, tone, ", ".join(seen) or "–")
 
     @display(description="Inferences")
-    def requests(self, model: ServedModel) -> str:
+    def requests(self, model: ServedModel) -> SafeString | str:
         """Inferences a second over five minutes."""
         return _number(model, lambda facts: facts.requests_per_second, "/s")
 
     @display(description="p95")
-    def p95(self, model: ServedModel) -> str:
+    def p95(self, model: ServedModel) -> SafeString | str:
         """The 95th percentile of the latency over five minutes."""
         return _number(model, lambda facts: facts.p95_seconds, "seconds")
 
     @display(description="Errors")
-    def errors(self, model: ServedModel) -> str:
+    def errors(self, model: ServedModel) -> SafeString | str:
         """Failed inferences as a share of all."""
         return _number(model, lambda facts: facts.error_ratio, "ratio")
 
     @display(description="Accuracy")
-    def accuracy(self, model: ServedModel) -> str:
+    def accuracy(self, model: ServedModel) -> SafeString | str:
         """The lowest accuracy that any of its servers reports."""
         return _number(model, lambda facts: facts.accuracy, "ratio")
 
@@ -148,6 +148,6 @@ def _facts(model: ServedModel) -> Facts:
     return getattr(model, "facts", None) or Facts()
 
 
-def _number(model: ServedModel, value: Callable[[Facts], float | None], unit: str) -> str:
+def _number(model: ServedModel, value: Callable[[Facts], float | None], unit: str) -> SafeString | str:
     found = value(_facts(model))
-    return "" if found is None else units.number(found, unit)
+    return "" if found is None else format_html('<span class="aq-nowrap">{}</span>', units.number(found, unit))

@@ -23,7 +23,7 @@ from alphaq_portal.ui import (
     dialog_done,
     display,
 )
-from monitoring import probes
+from monitoring import probes, units
 from monitoring.collect.probe import ask
 from monitoring.models import Deploy, Probe, ProbeState
 from monitoring.templatetags.portal import ago, cells
@@ -65,7 +65,7 @@ class ProbeStateInline(ReadOnlyMixin, StackedInline):
 class ProbeAdmin(HistoryAdmin):
     """What is asked whether it is well."""
 
-    list_display = ["name", "health", "last", "took", "results", "trouble", "kind", "model"]
+    list_display = ["name", "health", "last", "took", "results", "trouble", "kind", "served"]
     list_filter = ["state__is_ok", "kind", "is_enabled", "managed_by"]
     search_fields = ["name", "url", "deployment__version__model__name"]
     list_select_related = ["state", "deployment__version__model"]
@@ -94,7 +94,7 @@ class ProbeAdmin(HistoryAdmin):
     def took(self, probe: Probe) -> str:
         """How long the last answer took."""
         state = _state(probe)
-        return f"{state.duration_seconds * 1000:.0f} ms" if state and state.duration_seconds is not None else ""
+        return units.span(state.duration_seconds) if state and state.duration_seconds is not None else ""
 
     @display(description="Last 50")
     def results(self, probe: Probe) -> SafeString | str:
@@ -109,7 +109,7 @@ class ProbeAdmin(HistoryAdmin):
         return state.error[:160] if state else ""
 
     @display(description="Model")
-    def model(self, probe: Probe) -> str:
+    def served(self, probe: Probe) -> str:
         """The model and version whose labels it carries."""
         return str(probe.deployment.version) if probe.deployment else ""
 

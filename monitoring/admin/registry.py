@@ -189,7 +189,7 @@ class TargetStatusInline(ReadOnlyMixin, StackedInline):
 class TargetAdmin(HistoryAdmin):
     """What is scraped and what the last scrape said."""
 
-    list_display = ["__str__", "state", "last_scrape", "duration", "samples", "trouble", "every", "model"]
+    list_display = ["__str__", "state", "last_scrape", "duration", "samples", "trouble", "every", "served"]
     list_filter = ["status__state", "job", "is_enabled", "managed_by"]
     search_fields = ["job", "instance_label", "url", "deployment__version__model__name"]
     list_select_related = ["status", "deployment__version__model"]
@@ -238,8 +238,8 @@ class TargetAdmin(HistoryAdmin):
         """Its interval."""
         return f"{target.interval_seconds:g} s"
 
-    @display(description="Model")
-    def model(self, target: Target) -> str:
+    @display(description="Model")  # not named so: an admin has a model of its own
+    def served(self, target: Target) -> str:
         """The model and version whose labels it carries."""
         return str(target.deployment.version) if target.deployment else ""
 
