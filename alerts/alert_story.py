@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from alerts import graph
+from alerts import flaps, graph
 from alerts.alert_list import lasted_seconds, telling_labels
 from alerts.alert_series import VALUE_SERIES
 from alerts.engine.sentence import RuleWords, sentence
@@ -14,7 +14,7 @@ from alerts.engine.state import NoDataPolicy
 from alerts.engine.threshold_explain import Explanation, explain
 from alerts.engine.units import PLAIN, Unit, format_value
 from alerts.engine.units import unit_of as unit_of_query
-from alerts.models import Alert, Event, GroupAlert, Notification, Rule
+from alerts.models import Alert, Escalation, Event, GroupAlert, Notification, Rule
 from alerts.prepared import limit_of
 from monitoring import promql
 from monitoring.promql import Labels, Limits, Matcher, QueryError
@@ -45,10 +45,12 @@ class Story:
     messages: list[Notification] = field(default_factory=list)
     muted: list[str] = field(default_factory=list)
     earlier: list[Alert] = field(default_factory=list)
+    escalations: list[Escalation] = field(default_factory=list)  # that run for it now
+    flapping: str = ""
 
 
 def tell(alert: Alert, at: datetime) -> Story:
-    """The story of an alert at `at`, in six queries; `alert` comes with rule and threshold."""
+    """The story of an alert at `at`, in eight queries; `alert` comes with rule and threshold."""
     rule = alert.rule
     limits = [limit_of(row) for row in rule.thresholds.all()] if rule else []
     unit = _unit(rule)
@@ -68,6 +70,8 @@ def tell(alert: Alert, at: datetime) -> Story:
         messages=list(messages.order_by("-id")[:SHOWN_MESSAGES]),
         muted=sorted(set(memberships.values_list("muted_reason", flat=True))),
         earlier=list(Alert.objects.filter(fingerprint=alert.fingerprint).exclude(pk=alert.pk).order_by("-id")[:5]),
+        escalations=list(alert.escalations.filter(ended_at__isnull=True).order_by("id")),
+        flapping=flaps.standing([alert.fingerprint], at).get(alert.fingerprint, ""),
     )
 
 

@@ -15,6 +15,7 @@ from alerts import dispatch, escalate, rotas, silence_notice
 from alerts.models import (
     Dependency,
     EscalationPolicy,
+    Flap,
     Integration,
     Notification,
     Rota,
@@ -157,6 +158,28 @@ def test_a_running_escalation_shows_its_steps_and_what_comes_next(viewer: Client
     assert "2026-03-04 12:16 UTC: night, step 2 of 2: tell receiver boss" in text
     page = shown(viewer.get(url("escalation_change", Notification.objects.latest("id").step_run.escalation_id)))
     assert "night, step 1 of 2: oncall" in page
+
+
+def test_the_page_of_an_alert_says_who_is_told_next(viewer: Client) -> None:
+    root = build.route(group_wait_seconds=0)
+    build.integration(root.receiver, Integration.Kind.WEBHOOK, url="http://127.0.0.1:1/x")
+    build.policy("night", (900, build.receiver("boss")))
+    row = build.alert("A")
+    dispatch.route([row], T0)
+    dispatch.flush_due(T0)
+    build.arrive(T0)
+    escalate.run_due(T0)
+    text = shown(viewer.get(reverse("alerts:alert", args=[row.pk])))
+    assert "2026-03-04 12:15 UTC: night, step 1 of 1: tell receiver boss" in text
+
+
+def test_the_page_of_an_alert_says_that_it_flaps(viewer: Client) -> None:
+    now = timezone.now()
+    for minutes in range(10, 0, -1):
+        row = build.alert("A", now - timedelta(minutes=2 * minutes))
+        build.resolve(row, now - timedelta(minutes=2 * minutes - 1))
+    Flap.objects.create(fingerprint=row.fingerprint, name="A", began_at=now, changes=10, last_change_at=now)
+    assert "flapping: 20 changes in 30 min" in shown(viewer.get(reverse("alerts:alert", args=[row.pk])))
 
 
 def test_nobody_edits_an_escalation(editor: Client) -> None:
