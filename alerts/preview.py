@@ -17,13 +17,14 @@ from alerts import graph
 from alerts.condition import Finding, find
 from alerts.engine import lint, template, thresholds
 from alerts.engine.durations import format_duration
-from alerts.engine.findings import Facts, Level, RuleDraft
 from alerts.engine.findings import Finding as Remark
+from alerts.engine.findings import Level, RuleDraft
 from alerts.engine.identity import IdentityBuilder
 from alerts.engine.sentence import RuleWords, record_sentence, sentence
 from alerts.engine.state import DuplicateLabelsError, NoDataPolicy, RuleSpec, StateError
 from alerts.engine.thresholds import Threshold as Limit
 from alerts.engine.units import Unit, format_value, unit_of
+from alerts.facts import Known
 from alerts.models import Rule, Threshold
 from alerts.nearest import Past, SeriesNow, excess_of, nearest, plain
 from alerts.prepared import PreparedRule, limit_of
@@ -319,10 +320,7 @@ def _remarks(
         annotations=_texts(rule.annotations),
         thresholds=enabled,
     )
-    facts = Facts(
-        metric_types=dict.fromkeys(query.metric_names(), ""),
-        series=list(finding.labels) if finding is not None else None,
-    )
+    facts = Known().about(rule.expr, list(finding.labels) if finding is not None else None)
     own = [Remark("evaluation", Level.WARNING, text) for text in (finding.warnings if finding else ())]
     return [*own, *lint.lint(draft, facts, at)]
 

@@ -167,7 +167,7 @@ def test_a_group_that_is_switched_off_leaves_nothing_that_fires(editor: Client) 
     alert = build.alert(rule=rule)
     url = reverse("admin:alerts_rulegroup_change", args=[rule.group_id])
     rules = {"rules-TOTAL_FORMS": 0, "rules-INITIAL_FORMS": 0}
-    editor.post(url, {"name": "hosts", "interval_seconds": "15s", "limit": "0", **rules})
+    editor.post(url, {"name": "hosts", "interval_seconds": "15s", "query_offset_seconds": "0s", "limit": "0", **rules})
     alert.refresh_from_db()
     assert alert.state == Alert.State.RESOLVED
 
