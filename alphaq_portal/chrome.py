@@ -43,7 +43,13 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
                 "monitoring.view_servedmodel",
                 under="/models/",
             ),
-            Entry("Targets", "hub", ("admin:monitoring_target_changelist",), "monitoring.view_target"),
+            Entry(
+                "Targets",
+                "hub",
+                ("admin:monitoring_target_changelist",),
+                "monitoring.view_target",
+                under="/targets/",
+            ),
             Entry("Probes", "ecg_heart", ("admin:monitoring_probe_changelist",), "monitoring.view_probe"),
             Entry("Explore", "query_stats", ("monitoring:explore",), "monitoring.view_dashboard"),
             Entry(
@@ -72,7 +78,9 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
             Entry("Receivers", "campaign", ("admin:alerts_receiver_changelist",), "alerts.view_receiver"),
             Entry("Routes", "alt_route", ("alerts:routes", "admin:alerts_route_changelist"), "alerts.view_route"),
             Entry(
-                "Escalation", "trending_up", ("admin:alerts_escalationpolicy_changelist",),
+                "Escalation",
+                "trending_up",
+                ("admin:alerts_escalationpolicy_changelist",),
                 "alerts.view_escalationpolicy",
             ),
             Entry("Escalated", "stairs", ("admin:alerts_escalation_changelist",), "alerts.view_escalation"),
