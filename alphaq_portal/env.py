@@ -93,6 +93,7 @@ class Env:
     worker_processes: int
     tick_seconds: float
     flapping_changes: int
+    # Prometheus' --rules.alert.resend-delay: alerts of a rule that its file has no more end after four of these.
     resend_delay_seconds: float
     for_grace_seconds: float
     outage_tolerance_seconds: float
@@ -259,6 +260,16 @@ def _url(reader: _Reader, name: str, default: str) -> str:
     return value
 
 
+def _query_limits(reader: _Reader) -> dict[str, Any]:
+    """How much one question may ask for."""
+    return {
+        "query_max_steps": int(reader.number("ALPHAQ_QUERY_MAX_STEPS", 11_000, 10, 1e6)),
+        "query_max_samples": int(reader.number("ALPHAQ_QUERY_MAX_SAMPLES", 50e6, 1000, 1e10)),
+        "query_max_series": int(reader.number("ALPHAQ_QUERY_MAX_SERIES", 200_000, 10, 1e8)),
+        "query_timeout_seconds": reader.number("ALPHAQ_QUERY_TIMEOUT", 60, 0.1, 3600),
+    }
+
+
 def read(environ: Mapping[str, str] | None = None) -> Env:
     """Return the settings of this process; raises EnvError naming every value that cannot be used."""
     reader = _Reader(os.environ if environ is None else environ)
@@ -304,15 +315,11 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "worker_processes": int(reader.number("ALPHAQ_WORKER_PROCESSES", 2, 1, 64)),
         "tick_seconds": reader.number("ALPHAQ_TICK_SECONDS", 1, 0.1, 60),
         "flapping_changes": int(reader.number("ALPHAQ_FLAPPING_CHANGES", 10, 0, 1000)),
-        # As Prometheus' --rules.alert.resend-delay: alerts of a rule that is gone end after four of these.
         "resend_delay_seconds": reader.duration("ALPHAQ_RESEND_DELAY", 60, 0.1, 86400),
         # As Prometheus' --rules.alert.for-grace-period and -for-outage-tolerance: clocks of “for” after an outage.
         "for_grace_seconds": reader.duration("ALPHAQ_FOR_GRACE", 600, 0, 86400),
         "outage_tolerance_seconds": reader.duration("ALPHAQ_OUTAGE_TOLERANCE", 3600, 0, 7 * 86400),
-        "query_max_steps": int(reader.number("ALPHAQ_QUERY_MAX_STEPS", 11_000, 10, 1e6)),
-        "query_max_samples": int(reader.number("ALPHAQ_QUERY_MAX_SAMPLES", 50e6, 1000, 1e10)),
-        "query_max_series": int(reader.number("ALPHAQ_QUERY_MAX_SERIES", 200_000, 10, 1e8)),
-        "query_timeout_seconds": reader.number("ALPHAQ_QUERY_TIMEOUT", 60, 0.1, 3600),
+        **_query_limits(reader),
         "collects": reader.flag("ALPHAQ_COLLECT", True),
         "scrapes": reader.flag("ALPHAQ_SCRAPE", True),
         "profiles_kept": int(reader.number("ALPHAQ_PROFILES_KEPT", 200, 0, 10_000)),
