@@ -14,14 +14,16 @@ from typing import Any
 from django.conf import settings
 
 from alerts import compose
-from alerts.channels import email, slack, webhook
+from alerts.channels import apprise, email, slack, webhook
 from alerts.channels.base import DeliveryError, Permanent, Receipt, Repost, Transient
 from alerts.engine import message_long, message_slack, message_text, message_webhook
 from alerts.engine.message import Message
 from alerts.engine.message_mrkdwn import words
 from alerts.models import Integration, Notification
 
-Config = slack.SlackBotConfig | slack.SlackWebhookConfig | email.EmailConfig | webhook.WebhookConfig
+Config = (
+    slack.SlackBotConfig | slack.SlackWebhookConfig | email.EmailConfig | webhook.WebhookConfig | apprise.AppriseConfig
+)
 _KIND = Notification.Kind
 # Clocks of two machines may differ; looking a little further back costs nothing.
 _LOOK_BACK_SECONDS = 60.0
@@ -87,6 +89,8 @@ def config_of(integration: Integration) -> Config:
     if kind == Integration.Kind.EMAIL:
         recipients = tuple(address.strip() for address in integration.target.split(",") if address.strip())
         return email.EmailConfig(recipients)
+    if kind == Integration.Kind.APPRISE:
+        return apprise.AppriseConfig(integration.url)
     return webhook.WebhookConfig(integration.url)
 
 
@@ -154,6 +158,10 @@ def _by_post(parcel: Parcel, config: Config) -> Receipt:
         text = message_text.email(message)
         payload = {"subject": text.subject, "text": text.text, "html": text.html}
         return email.send(config, payload | {"outbox_id": parcel.outbox_id, "thread_id": parcel.group_key})
+    if isinstance(config, apprise.AppriseConfig):
+        text = message_text.email(message)
+        severity = "resolved" if message.status == "resolved" else message.severity
+        return apprise.send(config, text.subject, text.text, severity)
     if isinstance(config, webhook.WebhookConfig):
         return webhook.send(config, message_webhook.webhook_v4(message, parcel.integration.max_alerts))
     raise TypeError(f"no way to send by {type(config).__name__}")

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from alerts import slack_setup
 from alerts.admin.fields import SecretsMixin, SecretWidget, last_four
 from alerts.admin.listing import OVERRIDES, AlertsAdmin, AlertsHistoryAdmin, ago, dot
+from alerts.channels import apprise
 from alerts.engine import notify_template
 from alerts.models import Integration, Receiver, SlackApp
 from alphaq_portal.ui import JsonWidget, StackedInline, action, admin_url, dialog_done, display
@@ -89,6 +90,16 @@ class IntegrationForm(SecretsMixin, forms.ModelForm):
             "title_template": JsonWidget({"rows": 2}),
             "text_template": JsonWidget({"rows": 2}),
         }
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse an address of a further service that the library cannot use."""
+        cleaned = super().clean()
+        url = cleaned.get("url") or ""
+        if cleaned.get("kind") == Integration.Kind.APPRISE and url:
+            problem = apprise.problem(url)
+            if problem:
+                self.add_error("url", f"This address cannot be used: {problem}.")
+        return cleaned
 
     def clean_title_template(self) -> str:
         """Refuse a template that could not be expanded when an alert fires."""

@@ -112,6 +112,9 @@ class Integration(models.Model):
         elif self.kind == self.Kind.EMAIL:
             if "@" not in self.target:
                 problems["target"] = "Give an email address."
+        elif self.kind == self.Kind.APPRISE:
+            if "://" not in self.url:
+                problems["url"] = "Give the service's Apprise address, such as ntfy://ntfy.example.org/alerts."
         elif not self.url.startswith(("https://", "http://")):
             problems["url"] = "Give the address of the webhook; it starts with https://."
         if problems:
