@@ -70,6 +70,7 @@ def keep(posted: PostedSilence, at: datetime, author_id: int | None = None) -> u
     made = Silence.objects.create(
         matchers=list(map(_text, posted.matchers)), starts_at=checked.starts_at, ends_at=checked.ends_at,
         created_by=posted.created_by[:200], comment=posted.comment, author_id=author_id,
+        **policy.recurrence_columns(wanted.recurrence),
     )  # fmt: skip
     _note_covered(made, checked, at)
     return made.uuid

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 from django.db.models import F, Q
 
-from alerts import escalation_messages, escalation_policies, policy
+from alerts import bulk, escalation_messages, escalation_policies, policy
 from alerts.engine import escalation as engine
 from alerts.engine.message_words import moment, span
 from alerts.engine.muting import SEVERITY_ORDER
@@ -52,6 +52,9 @@ RETURNING r.escalation_id, r.restart, r.number
 """
 
 
+_LINK = """
+INSERT INTO alerts_escalation_alerts (escalation_id, alert_id) SELECT * FROM unnest(%s::bigint[], %s::bigint[])
+"""
 # Everything that fires was acknowledged, or nothing of what was acknowledged is any more.
 _WAKE = """
 UPDATE alerts_escalation AS e SET next_look_at = e.created_at
@@ -122,6 +125,7 @@ def follow(ticks: Sequence[Followed], at: datetime) -> list[int]:
     if not book.policies and not open_:
         return []
     queued: list[int] = []
+    fresh: list[tuple[Escalation, list[Alert]]] = []
     for tick in ticks:
         chosen = _chosen(tick, book)
         running: dict[int | None, Escalation] = {}
@@ -132,15 +136,26 @@ def follow(ticks: Sequence[Followed], at: datetime) -> list[int]:
             else:
                 running[row.policy_id] = row
         for policy_id, alerts in chosen.items():
-            was_told = any(alert.fingerprint in tick.told_before for alert in alerts)
-            escalation = running.get(policy_id) or _new(tick.group, book.policies[policy_id or 0], was_told, at)
-            _widen(escalation, alerts, at)
+            if policy_id in running:
+                _widen(running[policy_id], alerts, at)
+            else:
+                was_told = any(alert.fingerprint in tick.told_before for alert in alerts)
+                fresh.append((_new(tick.group, book.policies[policy_id], was_told, at), alerts))
+    _begin(fresh)
     return queued
 
 
-def _chosen(tick: Followed, book: Book) -> dict[int | None, list[Alert]]:
+def _begin(fresh: Sequence[tuple[Escalation, list[Alert]]]) -> None:
+    """Write new escalations with their alerts, in two statements however many a storm brings."""
+    bulk.insert([row for row, _ in fresh])
+    links = [(row.pk, alert.pk) for row, alerts in fresh for alert in alerts]
+    if links:
+        bulk.run(_LINK, list(map(list, zip(*links, strict=True))))
+
+
+def _chosen(tick: Followed, book: Book) -> dict[int, list[Alert]]:
     """What a tick tells, by the policy that takes it."""
-    chosen: dict[int | None, list[Alert]] = defaultdict(list)
+    chosen: dict[int, list[Alert]] = defaultdict(list)
     for alert in tick.told:
         found = book.choose(Labels.of(alert.labels), tick.route_id)
         if found is not None:
@@ -152,16 +167,16 @@ def _widen(row: Escalation, alerts: Sequence[Alert], at: datetime) -> None:
     """Take new members in; a running escalation is looked at, for they may be worse than what was acknowledged."""
     known = {alert.pk for alert in row.alerts.all()}
     fresh = [alert for alert in alerts if alert.pk not in known]
-    row.alerts.add(*fresh)
-    if fresh and known:
+    if fresh:
+        row.alerts.add(*fresh)
         Escalation.objects.filter(pk=row.pk).update(next_look_at=at)
 
 
 def _new(group: Group, frozen: engine.Policy, was_told: bool, at: datetime) -> Escalation:
-    """A new escalation; where the group was told of it long ago its waits count from now."""
+    """A new escalation, not yet written; where the group was told of it long ago its waits count from now."""
     told_at = at if was_told else None
     grace = timedelta(seconds=engine.UNDELIVERED_GRACE_SECONDS)
-    return Escalation.objects.create(
+    return Escalation(
         policy_id=frozen.id, policy_name=frozen.name, frozen=engine.freeze(frozen), group=group,
         group_key=group.key, created_at=at, first_delivered_at=told_at,
         next_look_at=at if was_told else at + grace, words="begins with the first message that arrives",

@@ -243,6 +243,15 @@ def test_a_step_whose_messages_are_given_up_lets_the_next_one_come_at_once(polic
     assert [one[:2] for one in pass_time(7, 9)] == [(7, "boss")]
 
 
+def test_a_storm_begins_its_escalations_in_a_few_statements(root, policy, django_assert_max_num_queries) -> None:
+    rows = [build.alert(f"A{n}", T0) for n in range(150)]
+    dispatch.route(rows, T0)
+    with django_assert_max_num_queries(40):
+        dispatch.flush_due(seconds(1))
+    assert Escalation.objects.count() == 150
+    assert Escalation.alerts.through.objects.count() == 150
+
+
 def test_each_step_happens_once_however_many_ask(policy) -> None:
     alert()
     pass_time(0, 3)
