@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from alerts import dispatch, escalate, rotas, silence_notice
+from alerts import amsilences, dispatch, escalate, policy, rotas, silence_notice
 from alerts.models import (
     Dependency,
     EscalationPolicy,
@@ -369,3 +369,17 @@ def test_a_dependency_names_alerts(editor: Client) -> None:
 
 def test_the_list_shows_what_means_down(viewer: Client) -> None:
     assert "HostDown" in shown(viewer.get(url("dependency_changelist")))
+
+
+# -- the API -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_silence_that_is_replaced_through_the_api_keeps_its_windows() -> None:
+    row = build.silence('host="gpu-1"', recur_weekdays=[3], recur_seconds=7200, recur_at="11:00")
+    posted = amsilences.PostedSilence(
+        matchers=policy.matchers(['host="gpu-2"']), starts_at=T0, ends_at=T0 + timedelta(days=9), created_by="amtool",
+        comment="moved", id=row.uuid,
+    )  # fmt: skip
+    made = Silence.objects.get(uuid=amsilences.keep(posted, T0))
+    assert made.pk != row.pk
+    assert policy.silence_value(made).recurrence == policy.silence_value(Silence.objects.get(pk=row.pk)).recurrence
