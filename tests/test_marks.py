@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
@@ -110,3 +111,16 @@ def test_others_link_nobody_by_hand(group: str) -> None:
 @pytest.mark.parametrize("name", ["slacklink", "slackclick"])
 def test_the_lists_can_be_looked_at(responder: Client, name: str) -> None:
     assert responder.get(reverse(f"admin:alerts_{name}_changelist")).status_code == 200
+
+
+def test_a_command_links_a_member(capsys: pytest.CaptureFixture[str]) -> None:
+    member("Responder", "rita")
+    for zone in ("", "Asia/Tokyo"):
+        call_command("link_slack", "rita", "U123", time_zone=zone)
+    link = SlackLink.objects.get()
+    assert (link.user.username, link.slack_user_id, link.time_zone) == ("rita", "U123", "Asia/Tokyo")
+
+
+def test_a_command_links_nobody_who_is_not_there() -> None:
+    with pytest.raises(CommandError, match="no user"):
+        call_command("link_slack", "nobody", "U123")
