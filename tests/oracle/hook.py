@@ -76,6 +76,7 @@ def main(arguments: list[str]) -> None:
     # The evaluation interval of the configuration holds for the rules that come after it.
     for line in sorted(noted, key=lambda line: not line.startswith("import_prometheus ")):
         call_command(*line.split(" ", 1))
+    call_command("link_slack", "admin", "U123")  # who presses buttons in the bench
     RUNNING.touch()
 
 
