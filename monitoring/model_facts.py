@@ -14,13 +14,19 @@ from datetime import UTC, datetime, timedelta
 from monitoring import query
 from monitoring.charts import Span
 from monitoring.dashboards import marks
-from monitoring.promql import Labels, Matcher
+from monitoring.promql import NAME, Labels, Matcher, Select
 
-WINDOW = "5m"
+#: The window of rates, and how far an instant looks back.
+LOOK_BACK = timedelta(minutes=5)
 HISTORY = timedelta(days=30)
 #: Rules are evaluated more often; a firing alert is seen for the five minutes of the look-back.
 HISTORY_STEP_SECONDS = 300
 
+#: All metrics that the questions ask for: they are read at once.
+_NAMES = (
+    "model_inference_duration_seconds_(count|bucket)|model_inference_errors_total|model_accuracy|model_queue_size"
+    "|model_batch_size|ALERTS"
+)
 _QUESTIONS = {
     "requests_per_second": "sum by (model_name) (rate(model_inference_duration_seconds_count{%s}[5m]))",
     "p95_seconds": (
@@ -84,12 +90,12 @@ class PastAlert:
 
 def newest(at: datetime, model: str = "") -> dict[str, Facts]:
     """Return the facts of each model that has samples, or of one; raises QueryError."""
-    which = str(Matcher("=", "model_name", model)) if model else 'model_name!=""'
+    of_model = Matcher("=", "model_name", model) if model else Matcher("!=", "model_name", "")
+    select = query.read_once((Matcher("=~", NAME, _NAMES), of_model), at - LOOK_BACK, at)
     found: dict[str, Facts] = defaultdict(Facts)
     seen: dict[str, set[str]] = defaultdict(set)
-    # One question with a name on each part: it takes the limits of one, and the store is prepared once.
-    parts = (f'label_replace({expr % which}, "fact", "{name}", "", "")' for name, expr in _QUESTIONS.items())
-    for labels, value in _answers(" or ".join(parts), at):
+    parts = (f'label_replace({expr % of_model}, "fact", "{name}", "", "")' for name, expr in _QUESTIONS.items())
+    for labels, value in _answers(" or ".join(parts), at, select):
         name, fact = labels.get("model_name"), labels.get("fact")
         if fact == "firing":
             found[name].firing[labels.get("severity") or "none"] = round(value)
@@ -102,8 +108,8 @@ def newest(at: datetime, model: str = "") -> dict[str, Facts]:
     return dict(found)
 
 
-def _answers(expr: str, at: datetime) -> Iterator[tuple[Labels, float]]:
-    answer = query.instant(expr, at)
+def _answers(expr: str, at: datetime, select: Select) -> Iterator[tuple[Labels, float]]:
+    answer = query.instant(expr, at, select=select)
     for labels, value in zip(answer.labels, answer.values.tolist(), strict=True):
         if math.isfinite(value):
             yield labels, value

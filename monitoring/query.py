@@ -7,6 +7,7 @@ database gets the same time limit for its part.
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from . import promql, store
-from .promql import Block, Labels, Limits, Matcher, ParseError, Result, Select
+from .promql import NAME, Block, Labels, Limits, Matcher, ParseError, Result, Select
 from .remote import Remote
 from .store import shared_select
 
@@ -175,6 +176,41 @@ def for_slot(at: datetime) -> Select:
             return reader(matchers, start_ms, end_ms)
 
     return select
+
+
+def read_once(matchers: Sequence[Matcher], start: datetime, end: datetime) -> Select:
+    """Return a Select over what one reading gave, for several questions about the same series and time.
+
+    Questions about anything else find nothing. Raises LimitError when reading takes too long.
+    """
+    with _time_limit(default_limits()):
+        blocks = _backend().select(matchers, to_ms(start), to_ms(end))
+    named = [_by_name(block) for block in blocks]
+
+    def select(wanted: Sequence[Matcher], _start_ms: int, _end_ms: int) -> list[Block]:
+        found = []
+        for block, names in zip(blocks, named, strict=True):
+            if places := _places(block, names, wanted):
+                labels = tuple(block.labels[place] for place in places)
+                found.append(Block(labels, block.ts, block.values[places]))
+        return found
+
+    return select
+
+
+def _by_name(block: Block) -> dict[str, list[int]]:
+    names: dict[str, list[int]] = defaultdict(list)
+    for place, labels in enumerate(block.labels):
+        names[labels.get(NAME)].append(place)
+    return names
+
+
+def _places(block: Block, names: dict[str, list[int]], wanted: Sequence[Matcher]) -> list[int]:
+    """Return which series of a block satisfy the matchers; a name is looked at once for all series that have it."""
+    of_name = [one for one in wanted if one.name == NAME]
+    others = [one for one in wanted if one.name != NAME]
+    there = [place for name, places in names.items() if all(one.matches(name) for one in of_name) for place in places]
+    return [place for place in there if all(one.matches(block.labels[place].get(one.name)) for one in others)]
 
 
 def check(expr: str) -> Check:

@@ -121,7 +121,7 @@ def test_the_list_of_models_asks_a_fixed_number_of_questions(viewer, django_asse
             samples(at, f"m{number}", model_accuracy=0.9)
         bar.forget()
         viewer.get(LIST)
-        with django_assert_max_num_queries(60) as captured:
+        with django_assert_max_num_queries(30) as captured:
             viewer.get(LIST)
         return len(captured)
 

@@ -127,3 +127,20 @@ def test_the_limits_of_a_query_come_from_the_settings(monkeypatch):
     monkeypatch.setattr(settings, "ENV", replace(settings.ENV, query_max_steps=10))
     with pytest.raises(LimitError, match="max_steps is 10"):
         query.range_("1", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC), 60)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("expr", ["a", 'sum(rate(a{job="x"}[5m]))', "a + on (job) b", 'a{job!="x"}', "absent(c)"])
+def test_what_was_read_once_answers_as_the_store_does(expr):
+    at = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+    for step in range(5):
+        at_ms = round(at.timestamp() * 1000) - 15_000 * step
+        for job in "xy":
+            scrape = store.Scrape(job, {"job": job}, at_ms, ["a", "b"], np.array([100.0 - step, 7.0]))
+            store.append([scrape], now_ms=at_ms)
+    select = query.read_once((Matcher("=~", "__name__", "a|b"),), at - timedelta(minutes=5), at)
+    once, asked = query.instant(expr, at, select=select), query.instant(expr, at)
+    assert dict(zip(once.labels, once.values.tolist(), strict=True)) == dict(
+        zip(asked.labels, asked.values.tolist(), strict=True)
+    )
+    assert once.labels
