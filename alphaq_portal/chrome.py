@@ -65,6 +65,7 @@ NAVIGATION: tuple[tuple[str, tuple[Entry, ...]], ...] = (
         (
             Entry("Rules", "rule", ("admin:alerts_rule_changelist",), "alerts.view_rule"),
             Entry("Rule groups", "stacks", ("admin:alerts_rulegroup_changelist",), "alerts.view_rulegroup"),
+            Entry("Global labels", "public", ("admin:alerts_globalconfig_changelist",), "alerts.view_globalconfig"),
             Entry("Backtests", "history", ("alerts:backtests",), "alerts.view_rule", under="/backtests/"),
             Entry("Why?", "troubleshoot", ("alerts:why",), "alerts.view_alert"),
             Entry("Silences", "notifications_paused", ("admin:alerts_silence_changelist",), "alerts.view_silence"),

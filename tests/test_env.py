@@ -124,3 +124,14 @@ def test_a_worker_collects_and_scrapes_unless_told_otherwise():
     assert (env.read({}).collects, env.read({}).scrapes) == (True, True)
     assert not env.read({"ALPHAQ_COLLECT": "0"}).collects
     assert not env.read({"ALPHAQ_SCRAPE": "off"}).scrapes
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", 60), ("2s", 2), ("1m", 60), ("500ms", 0.5), ("90", 90)])
+def test_the_resend_delay_is_a_duration_or_a_number(text, seconds):
+    assert env.read({"ALPHAQ_RESEND_DELAY": text}).resend_delay_seconds == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "1.2.3s", "2d", "0s"])
+def test_a_resend_delay_that_is_none_is_refused(text):
+    with pytest.raises(env.EnvError, match="ALPHAQ_RESEND_DELAY"):
+        env.read({"ALPHAQ_RESEND_DELAY": text})

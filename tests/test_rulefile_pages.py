@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
-from alerts.models import Rule, RuleGroup, Threshold
+from alerts.models import GlobalConfig, Rule, RuleGroup, Threshold
 from alerts.rulefile.plan import defaults, import_rules
 from alerts.rulefile.read import read
 from tests import build
@@ -137,3 +137,14 @@ def test_detaching_a_group_makes_its_rules_staffs(editor):
     editor.post(reverse("admin:alerts_rulegroup_detach", args=[rule.group_id]), {"_form_submitted": "True"})
     rule.group.refresh_from_db()
     assert rule.group.managed_by == ""
+
+
+def test_global_labels_are_set_in_the_admin_and_bad_ones_are_refused_there(editor):
+    url = reverse("admin:alerts_globalconfig_add")
+    sent = {"external_labels": '{"region": "eu"}', "alert_relabel_configs": "[]", "evaluation_interval_seconds": "1m"}
+    sent["query_offset_seconds"] = "0s"
+    bad = {**sent, "alert_relabel_configs": '[{"action": "explode"}]'}
+    assert "unknown action 'explode'" in errors(editor.post(url, bad))
+    assert editor.post(url, sent).status_code == 302
+    assert GlobalConfig.objects.get(pk=1).external_labels == {"region": "eu"}
+    assert editor.get(url).status_code == 403

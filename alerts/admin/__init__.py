@@ -3,6 +3,7 @@
 from alerts.admin import (
     alerts,
     escalation,
+    global_config,
     notifications,
     receivers,
     routes,
@@ -15,6 +16,7 @@ from alerts.admin import (
 __all__ = [
     "alerts",
     "escalation",
+    "global_config",
     "notifications",
     "receivers",
     "routes",
