@@ -1,8 +1,9 @@
 """Which scraper holds which target: every process takes its fair share, and the shares of the dead.
 
 A scraper beats once a second; who has not been heard of for LEASE_SECONDS is dead, its targets are free. The
-database's clock decides, so the clocks of machines do not matter. Two processes that both believe they hold a target do
-no harm: both write the same planned times, and the store keeps the first.
+database's clock decides, so the clocks of machines do not matter. Who dies alone is found at the next beat of the
+others: each holds a lock of its own, which ends with its connection. Two processes that both believe they hold a
+target do no harm: both write the same planned times, and the store keeps the first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,14 @@ from django.db import connection, transaction
 LEASE_SECONDS = 4
 #: Any number that no other advisory lock of the portal uses.
 _BALANCE_LOCK = 7_201_944
+#: First half of the session locks by which scrapers show that they live; the second is the hash of their name.
+_ALIVE_LOCKS = 7_201_945
+#: Rows whose scraper is dead: silent, or without the lock that it said it holds.
+_DEAD = (
+    "(s.beat_at <= clock_timestamp() - %s * interval '1 second' or s.is_locked and not exists (select from pg_locks l"
+    " where l.locktype = 'advisory' and l.classid = %s and l.objid::bigint = hashtext(s.name)::bigint & 4294967295"
+    " and l.objsubid = 2 and l.database = (select oid from pg_database where datname = current_database())))"
+)
 
 #: Targets that are to be scraped: their own switch and that of their deployment are on.
 _SCRAPED = (
@@ -50,12 +59,32 @@ class Shares:
         return not self.dead and not self.free and not self.unclaimed and self.mine <= self.fair
 
 
-def join(name: str) -> int:
-    """Return the id of a new scraper row; the name must be of this process alone."""
+def hold_lock(name: str) -> bool:
+    """Show by a lock of this connection that a scraper lives; False when the lock is taken.
+
+    To be asked again after the connection was lost. The lock is taken only once for each connection.
+    """
+    return bool(
+        _execute(
+            "select exists (select from pg_locks where locktype = 'advisory' and classid = %s and objsubid = 2"
+            " and objid::bigint = hashtext(%s)::bigint & 4294967295 and pid = pg_backend_pid())"
+            " or pg_try_advisory_lock(%s, hashtext(%s))",
+            [_ALIVE_LOCKS, name, _ALIVE_LOCKS, name],
+        )[0][0]
+    )
+
+
+def join(name: str, is_locked: bool = False) -> int:
+    """Return the id of a new scraper row; the name must be of this process alone.
+
+    With `is_locked` (of `hold_lock`) the scraper counts as dead as soon as its connection ends.
+    """
     rows = _execute(
-        "insert into monitoring_scraper (name, started_at, beat_at) values (%s, clock_timestamp(), clock_timestamp())"
-        " on conflict (name) do update set started_at = excluded.started_at, beat_at = excluded.beat_at returning id",
-        [name],
+        "insert into monitoring_scraper (name, started_at, beat_at, is_locked)"
+        " values (%s, clock_timestamp(), clock_timestamp(), %s)"
+        " on conflict (name) do update set started_at = excluded.started_at, beat_at = excluded.beat_at,"
+        " is_locked = excluded.is_locked returning id",
+        [name, is_locked],
     )
     return int(rows[0][0])
 
@@ -68,13 +97,12 @@ def beat(scraper_id: int) -> Shares | None:
         return None
     [row] = _execute(
         "select live, known - live, free, mine, total, unclaimed from"  # noqa: S608  (all texts are ours)
-        " (select count(*) filter (where beat_at > clock_timestamp() - %s * interval '1 second') live, count(*) known"
-        "   from monitoring_scraper) s,"
+        f" (select count(*) filter (where not {_DEAD}) live, count(*) known from monitoring_scraper s) s,"
         " (select count(*) filter (where scraper_id is null) free, count(*) filter (where scraper_id = %s) mine,"
         "   count(*) total from monitoring_scrapeclaim) c,"
         f" (select count(*) unclaimed from {_SCRAPED}"
         "   and not exists (select from monitoring_scrapeclaim where target_id = t.id)) u",
-        [LEASE_SECONDS, scraper_id],
+        [LEASE_SECONDS, _ALIVE_LOCKS, scraper_id],
     )
     return Shares(*row)
 
@@ -88,11 +116,10 @@ def balance(scraper_id: int) -> None:
         if not _execute("select pg_try_advisory_xact_lock(%s)", [_BALANCE_LOCK])[0][0]:
             return
         _execute(
-            "with dead as (delete from monitoring_scraper"
-            "   where beat_at <= clock_timestamp() - %s * interval '1 second' returning id)"
+            f"with dead as (delete from monitoring_scraper s where {_DEAD} returning id)"  # noqa: S608  (texts of ours)
             " update monitoring_scrapeclaim set scraper_id = null"
             " where scraper_id in (select id from dead) returning 1",
-            [LEASE_SECONDS],
+            [LEASE_SECONDS, _ALIVE_LOCKS],
         )
         # A claim may also point to a scraper that is gone for another reason.
         _execute(

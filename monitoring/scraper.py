@@ -93,6 +93,7 @@ class ScrapeLoop:
         self._registry = ""
         self._looked = float("-inf")
         self._drift_ms: float | None = None
+        self._locked_on: object = None
 
     def run(self, stop: Event) -> None:
         """Scrape until `stop` is set, then give the targets back."""
@@ -127,10 +128,15 @@ class ScrapeLoop:
 
     def look(self, now_ms: int) -> None:
         """Renew the claims and take over what has changed since the last look."""
+        connection.ensure_connection()
+        is_new = connection.connection is not self._locked_on
+        is_locked = claims.hold_lock(self.name) if is_new else True
+        self._locked_on = connection.connection
         shares = None if self._scraper_id is None else claims.beat(self._scraper_id)
         if shares is None or self._scraper_id is None:
-            # The first look, or others took us for dead: what was ours may be somebody else's now.
-            self._scraper_id = claims.join(self.name)
+            # The first look, or others took us for dead: what was ours may be somebody else's now. Who is taken for
+            # dead on a connection it never lost is behind a pooler, where locks of connections mean nothing.
+            self._scraper_id = claims.join(self.name, is_locked and is_new)
             claims.balance(self._scraper_id)
         elif not shares.is_settled:
             claims.balance(self._scraper_id)

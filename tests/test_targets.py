@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from monitoring import claims, store, targets
@@ -351,6 +351,36 @@ def test_the_targets_of_the_dead_are_taken_over():
     claims.balance(two)
     assert claimed(two) == found
     assert claims.beat(one) is None, "the dead are told that they were taken for dead"
+
+
+def test_who_no_longer_holds_its_lock_is_dead_at_once():
+    found = {make_target().pk for _ in range(4)}
+    one, two = claims.join("one", is_locked=claims.hold_lock("one")), claims.join("two")
+    beat_and_balance(one, two)
+    assert claims.beat(two).is_settled
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_unlock_all()")
+    assert not claims.beat(two).is_settled
+    claims.balance(two)
+    assert claimed(two) == found
+
+
+def test_a_lock_is_taken_once_a_connection_and_by_one_scraper_of_a_name():
+    assert claims.hold_lock("one")
+    assert claims.hold_lock("one")
+    other = connection.copy("other")
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("select pg_try_advisory_lock(%s, hashtext('one'))", [claims._ALIVE_LOCKS])
+            assert cursor.fetchone() == (False,)
+    finally:
+        other.close()
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_unlock(%s, hashtext('one'))", [claims._ALIVE_LOCKS])
+        cursor.execute(
+            "select count(*) from pg_locks where locktype = 'advisory' and classid = %s", [claims._ALIVE_LOCKS]
+        )
+        assert cursor.fetchone() == (0,)
 
 
 def test_leaving_frees_everything_at_once():

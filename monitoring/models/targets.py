@@ -150,6 +150,9 @@ class Scraper(models.Model):
     name = models.CharField(max_length=300, unique=True)
     started_at = models.DateTimeField()
     beat_at = models.DateTimeField()
+    is_locked = models.BooleanField(
+        default=False, db_default=False, help_text="Whether a lock of its connection shows that it lives."
+    )
 
     class Meta:
         ordering = ["name"]
