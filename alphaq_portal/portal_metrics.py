@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import redis
 import structlog
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models import Count, Min, Q
 from django.utils import timezone
@@ -14,9 +15,27 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from alerts.models import Alert, GroupClock, Notification
-from monitoring import heartbeats
+from monitoring import heartbeats, store
 
 log = structlog.get_logger(__name__)
+
+
+def _from_store(now_ms: int) -> Iterator[Metric]:
+    """Yield the sizes and lags of the sample store, and what waits to be forwarded, if somebody else holds samples."""
+    families: dict[str, GaugeMetricFamily] = {}
+    for gauge in store.gauges(store.status(now_ms, top=0)):
+        names = sorted(gauge.labels)
+        family = families.setdefault(gauge.name, GaugeMetricFamily(gauge.name, gauge.help, labels=names))
+        family.add_metric([gauge.labels[name] for name in names], gauge.value)
+    yield from families.values()
+    if settings.ENV.metrics_url:
+        waiting = store.queue.waiting()
+        size = GaugeMetricFamily("alphaq_forward_waiting_bytes", "Samples that wait for ALPHAQ_METRICS_URL, in bytes.")
+        size.add_metric([], waiting.bytes)
+        yield size
+        age = GaugeMetricFamily("alphaq_forward_oldest_seconds", "Age of the oldest sample that waits.")
+        age.add_metric([], max(0, now_ms - waiting.oldest_ms) / 1000 if waiting.oldest_ms is not None else 0)
+        yield age
 
 
 class PortalCollector(Collector):
@@ -60,6 +79,7 @@ class PortalCollector(Collector):
         lag = GaugeMetricFamily("alphaq_evaluator_lag_seconds", "How long the most overdue rule group waits.")
         lag.add_metric([], max((now - first_due).total_seconds(), 0) if first_due else 0)
         yield lag
+        yield from _from_store(round(now.timestamp() * 1000))
 
     def _from_redis(self) -> Iterator[Metric]:
         alive = GaugeMetricFamily("alphaq_alive_age_seconds", "Time since a sign of life.", labels=["kind", "name"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -272,3 +273,21 @@ def test_what_a_rule_keeps_is_estimated_by_the_share_of_series() -> None:
     sent(model_requests=1.0, other=1.0)
     found = store.kept_by([store.head.Matcher("=", "__name__", "other")], 30)
     assert (found.series, found.total, found.metrics, found.bytes) == (1, 2, ("other",), 0)
+
+
+# -- /metrics ----------------------------------------------------------------------------------------------------------
+
+
+def test_sizes_and_lags_are_metrics(client: Client) -> None:
+    sent(a=1.0)
+    text = client.get("/metrics").content.decode()
+    assert 'alphaq_store_bytes{tier="row"}' in text
+    assert "alphaq_store_series 1.0" in text
+    assert "alphaq_store_compact_lag_seconds 0.0" in text
+    assert "alphaq_forward_waiting_bytes" not in text
+
+
+def test_what_waits_to_be_forwarded_is_a_metric(client: Client, settings: Any) -> None:
+    settings.ENV = dataclasses.replace(settings.ENV, metrics_url="http://127.0.0.1:9")
+    sent(a=1.0, b=1.0)
+    assert "alphaq_forward_waiting_bytes 16.0" in client.get("/metrics").content.decode()
