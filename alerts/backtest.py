@@ -181,7 +181,7 @@ def stage_of(span: Span) -> rehearsal.Policy:
     routing = policy.routing()
     ways: dict[str, list[Way]] = {}
     for row in Integration.objects.filter(is_enabled=True).select_related("receiver").order_by("id"):
-        way = Way(str(row), row.send_resolved, row.kind == Integration.Kind.SLACK)
+        way = Way(str(row), row.send_resolved, row.kind == Integration.Kind.SLACK, row.pk)
         ways.setdefault(row.receiver.name, []).append(way)
     silences = Silence.objects.filter(starts_at__lt=span.end, ends_at__gt=span.start).order_by("id")
     return rehearsal.Policy(

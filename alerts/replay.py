@@ -16,10 +16,11 @@ import numpy as np
 
 from alerts.condition import Finding, judge
 from alerts.engine import thresholds as limits
-from alerts.engine.episodes import EpisodeBook
+from alerts.engine.episodes import Episode, EpisodeBook
 from alerts.engine.state import (
     RESOLVED_RETENTION,
     AlertState,
+    Kind,
     LimitExceededError,
     NoDataPolicy,
     State,
@@ -58,16 +59,15 @@ class Replay:
 
     def run(self, answer: promql.Result) -> None:
         """Evaluate every slot of the answer of a range query, whose steps are the rule's slots."""
-        steps = len(answer.ts)
         for first, last in self._parts(answer):
             self._chunk = chunk = _Chunk(self.prepared, answer, first, last)
             index = first
             while index < last:
                 self._evaluate(index)
                 index = self._next(chunk, index)
-            chunk.note_peaks(self.book, self.peak_limit)
-        if steps:
-            self._chunk = None
+            for episode in self.book.firing.values():
+                chunk.note_peak(episode, self.peak_limit)
+        self._chunk = None
 
     def _parts(self, answer: promql.Result) -> list[tuple[int, int]]:
         """The answer cut where a threshold row expires: within a part the same rows count."""
@@ -120,7 +120,8 @@ class Replay:
         except LimitExceededError as error:
             self._note(error)
             self._states = {}
-            chunk.note_peaks(self.book, self.peak_limit, index)
+            for episode in self.book.firing.values():
+                chunk.note_peak(episode, self.peak_limit, index)
             self.book.end_all(at)
             return
         except StateError as error:
@@ -128,14 +129,21 @@ class Replay:
             return
         self._states = step.states
         if step.transitions:
-            chunk.note_peaks(self.book, self.peak_limit, index)
-            self.book.take(step.transitions)
-            for labels in step.states.keys() & self.book.firing.keys():
-                if labels not in self.elements:
-                    self.elements[labels] = chunk.element(labels)
+            self._note_episodes(chunk, step.transitions, index)
             if self.listener is not None:
                 self.listener(step.transitions)
         self._is_restless = bool(step.changed or step.removed)
+
+    def _note_episodes(self, chunk: _Chunk, transitions: tuple[Transition, ...], index: int) -> None:
+        """Enter what happened into the book; an episode that ends gets its peak first."""
+        for one in transitions:
+            if one.kind is Kind.RESOLVED and one.labels in self.book.firing:
+                chunk.note_peak(self.book.firing[one.labels], self.peak_limit, index)
+        self.book.take(transitions)
+        for one in transitions:
+            if one.kind is Kind.FIRING:
+                chunk.begin_peak(one.labels, index)
+                self.elements.setdefault(one.labels, chunk.element(one.labels))
 
     def _note(self, error: StateError) -> None:
         words = str(error)
@@ -160,7 +168,8 @@ class _Chunk:
         self._changes = np.flatnonzero(changed) + first
         self._actives = np.flatnonzero(active) + first
         self._rows = self._row_of_identity()
-        self._peaks_from = first
+        self._peak_from: dict[Labels, int] = {}
+        self._limits = {row.id: row for row in prepared.limits}
 
     def _past(self, prepared: PreparedRule, answer: promql.Result, present: np.ndarray) -> list[np.ndarray]:
         """(slots, series) per severity, with the limits of quiet alerts and with those of firing ones."""
@@ -212,24 +221,24 @@ class _Chunk:
         place = int(np.searchsorted(self._actives, index))
         return int(self._actives[place]) if place < len(self._actives) else self.last
 
-    def note_peaks(self, book: EpisodeBook, otherwise: limits.Threshold | None, until: int | None = None) -> None:
-        """Raise the peaks of what fires by the values up to `until`, which is not looked at itself."""
-        first, last = self._peaks_from, self.last if until is None else until
-        self._peaks_from = max(first, last)
-        if last <= first:
+    def begin_peak(self, labels: Labels, index: int) -> None:
+        """Note that an episode began in this slot."""
+        self._peak_from[labels] = index
+
+    def note_peak(self, episode: Episode, otherwise: limits.Threshold | None, until: int | None = None) -> None:
+        """Raise the peak of an episode by the values up to `until`, which is not looked at itself."""
+        first = self._peak_from.get(episode.labels, self.first)
+        last = self.last if until is None else until
+        place = self._rows.get(episode.labels)
+        if last <= first or place is None:
             return
-        rows = {row.id: row for row in self._prepared.limits}
-        for labels, episode in book.firing.items():
-            place = self._rows.get(labels)
-            if place is None:
-                continue
-            there = self.answer.present[place, first:last]
-            values = self.answer.values[place, first:last][there]
-            if not len(values):
-                continue
-            worst = _worst(np.append(values, episode.peak), rows.get(episode.threshold_id or -1, otherwise))
-            if not np.isnan(worst):
-                episode.peak = worst
+        there = self.answer.present[place, first:last]
+        values = self.answer.values[place, first:last][there]
+        if not len(values):
+            return
+        worst = _worst(np.append(values, episode.peak), self._limits.get(episode.threshold_id or -1, otherwise))
+        if not np.isnan(worst):
+            episode.peak = worst
 
 
 def _worst(values: np.ndarray, limit: limits.Threshold | None) -> float:

@@ -37,11 +37,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way out of a receiver; a living one edits its message instead of sending another."""
+    """One way out of a receiver; a living one edits its message instead of sending another.
+
+    `id` tells it from the others of its receiver, whose names may be equal.
+    """
 
     name: str
     send_resolved: bool = True
     is_living: bool = False
+    id: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class _Stage:
         self.found = Rehearsal()
         self._inhibitor = Inhibitor(policy.inhibit_rules)
         self._groups: dict[str, _Group] = {}
-        self._logs: dict[tuple[str, str], LogEntry] = {}
+        self._logs: dict[tuple[str, int], LogEntry] = {}
         self._held_back: set[tuple[Labels, datetime, str]] = set()
         edges = {at for one in policy.silences for at in (one.starts_at, one.ends_at) if at <= end}
         self._edges = sorted(edges)
@@ -177,12 +181,9 @@ class _Stage:
     def _tick(self, group: _Group, at: datetime) -> None:
         view, reasons = self._view(group, at)
         where = group.where
-        # With a message on its way resolved alerts stay until the next tick, as in alerts.flush; what is only kept for
-        # want of a way out is not on its way.
-        sent = [self._tell(group, way, view, reasons, at) and way is not NO_WAY_OUT for way in self._ways(group)]
-        if not any(sent):
-            for key in view.dropped_after:
-                del group.members[key]
+        decisions = {way: self._tell(group, way, view, reasons, at) for way in self._ways(group)}
+        for key in _ended(view, decisions):
+            del group.members[key]
         group.emptied_at = None if group.members else at
         group.last_tick_at = at
         group.next_tick_at = timing.next_tick(at, at, where.group_interval_seconds).at
@@ -212,10 +213,12 @@ class _Stage:
         return self.policy.ways.get(group.where.receiver) or (NO_WAY_OUT,)
 
     def _log(self, group: _Group, way: Way) -> LogEntry | None:
-        return self._logs.get((group.where.group_key, way.name))
+        return self._logs.get((group.where.group_key, way.id))
 
-    def _tell(self, group: _Group, way: Way, view: GroupView, reasons: Mapping[str, MuteReason], at: datetime) -> bool:
-        """Whether a message goes out by one way; notes it and what the log says afterwards."""
+    def _tell(
+        self, group: _Group, way: Way, view: GroupView, reasons: Mapping[str, MuteReason], at: datetime
+    ) -> Decision:
+        """Decide for one way out; notes the message and what the log says afterwards."""
         log = self._log(group, way)
         # A firing that a silence swallowed whole must not keep the next one quiet (AS-6).
         by_silence = all(reasons[key].kind == "silenced" for key in view.muted_resolved)
@@ -231,8 +234,8 @@ class _Stage:
             if is_edit and log is not None and after is not None:
                 after = replace(after, planned_tick=log.planned_tick)  # repeats count from the last new message
         if after is not None:
-            self._logs[group.where.group_key, way.name] = after
-        return decision.send
+            self._logs[group.where.group_key, way.id] = after
+        return decision
 
     def _send(self, group: _Group, way: Way, decision: Decision, at: datetime, is_edit: bool) -> None:
         counts = len(decision.firing), len(decision.resolved)
@@ -259,6 +262,16 @@ class _Stage:
             group.next_tick_at = timing.next_tick(at, first - _INSTANT, where.group_interval_seconds).at
         else:
             group.next_tick_at = first
+
+
+def _ended(view: GroupView, decisions: Mapping[Way, Decision]) -> timing.Fingerprints:
+    """The resolved alerts that leave the group after a tick.
+
+    All of them when nothing is on its way (alerts.flush), else those that an arrived message told (alerts.receipts);
+    what is only kept for want of a way out is not on its way.
+    """
+    sent = [decision for way, decision in decisions.items() if decision.send and way is not NO_WAY_OUT]
+    return frozenset[str]().union(*(decision.resolved for decision in sent)) if sent else view.dropped_after
 
 
 def _group_view(sets: Mapping[tuple[bool, bool], set[str]], reasons: Mapping[str, MuteReason]) -> GroupView:
