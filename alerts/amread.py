@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from alerts import amlease, policy
+from alerts import amlease, annotated, policy
 from alerts.engine.matching import matches_all
 from alerts.models import Alert, Group, GroupAlert
 from monitoring.promql import Labels, Matcher
@@ -74,8 +74,11 @@ def groups(wanted: Wanted, at: datetime) -> list[tuple[Group, str, list[Shown]]]
 
 
 def _firing(at: datetime) -> list[Alert]:
-    rows = Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False)
-    return [row for row in rows.iterator(chunk_size=_CHUNK) if not policy.is_resolved(row, at)]
+    rows = Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).select_related("rule")
+    firing = [row for row in rows.iterator(chunk_size=_CHUNK) if not policy.is_resolved(row, at)]
+    for row, words in annotated.by_row(firing, at):
+        row.annotations = words  # as they read now; nobody saves these rows
+    return firing
 
 
 def _shown(rows: Sequence[Alert], wanted: Wanted, at: datetime) -> Iterator[Shown]:

@@ -7,14 +7,16 @@ shadow rules, whose alerts nobody shall hear of.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from django.db.models import Prefetch
 from django.http import HttpResponse
 from django.urls import path
+from django.utils import timezone
 
+from alerts import annotated
 from alerts.models import Alert, Rule, RuleGroup
 from monitoring.api_answer import dumps, endpoint, success
 from monitoring.api_params import BadData, Params
@@ -43,7 +45,10 @@ def rules(params: Params) -> HttpResponse:
         raise BadData(f'invalid parameter "group_next_token": invalid group_next_token: {token}')
     first = places.index(token) if token else 0
     last = first + limit if limit else len(groups)
-    body: dict[str, Any] = {"groups": [_group(group, found, has_alerts) for group, found in groups[first:last]]}
+    shown = groups[first:last]
+    active = [alert for _, found in shown for rule in found for alert in rule.alerts.all()] if has_alerts else []
+    told = _alerts(active)
+    body: dict[str, Any] = {"groups": [_group(group, found, told) for group, found in shown]}
     if last < len(groups):
         body["groupNextToken"] = places[last]
     return success(dumps(body))
@@ -53,7 +58,7 @@ def rules(params: Params) -> HttpResponse:
 def alerts(params: Params) -> HttpResponse:
     """Answer all pending and firing alerts of rules."""
     rows = Alert.objects.filter(state__in=_ACTIVE, source=Alert.Source.RULE, is_shadow=False).order_by("id")
-    return success(dumps({"alerts": [_alert(row) for row in rows]}))
+    return success(dumps({"alerts": list(_alerts(list(rows.select_related("rule"))).values())}))
 
 
 def _flag(params: Params, name: str) -> bool:
@@ -96,12 +101,12 @@ def _place(group: RuleGroup) -> str:
     return f"{_file(group)};{group.name}"
 
 
-def _group(group: RuleGroup, found: list[Rule], has_alerts: bool) -> dict[str, Any]:
+def _group(group: RuleGroup, found: list[Rule], told: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     clock = getattr(group, "clock", None)
     return {
         "name": group.name,
         "file": _file(group),
-        "rules": [_rule(rule, has_alerts) for rule in found],
+        "rules": [_rule(rule, told) for rule in found],
         "interval": group.interval_seconds,
         "limit": group.limit,
         "evaluationTime": (clock.last_duration_seconds or 0) if clock else 0,
@@ -109,7 +114,7 @@ def _group(group: RuleGroup, found: list[Rule], has_alerts: bool) -> dict[str, A
     }
 
 
-def _rule(rule: Rule, has_alerts: bool) -> dict[str, Any]:
+def _rule(rule: Rule, told: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     status = getattr(rule, "status", None)
     common: dict[str, Any] = {
         "name": rule.name,
@@ -130,7 +135,7 @@ def _rule(rule: Rule, has_alerts: bool) -> dict[str, Any]:
         "duration": rule.hold_seconds,
         "keepFiringFor": rule.keep_firing_seconds,
         "annotations": rule.annotations,
-        "alerts": [_alert(row) for row in active] if has_alerts else [],
+        "alerts": [told[row.pk] for row in active if row.pk in told],
     }
 
 
@@ -140,14 +145,21 @@ def _state(active: list[Alert]) -> str:
     return next((state.value for state in reversed(_ACTIVE) if state in states), "inactive")
 
 
-def _alert(row: Alert) -> dict[str, Any]:
+def _alerts(rows: list[Alert]) -> dict[int, dict[str, Any]]:
+    """Alerts by id with their values and annotations of now; the rows are as of the last change of state."""
+    at = timezone.now()
+    values, fresh = annotated.values(rows, at), annotated.now(rows, at)
+    return {row.pk: _alert(row, fresh.get(row.pk, row.annotations), values.get(row.pk, row.value)) for row in rows}
+
+
+def _alert(row: Alert, annotations: dict[str, str], value: float | None) -> dict[str, Any]:
     body = {
         "labels": row.labels,
-        "annotations": row.annotations,
+        "annotations": annotations,
         "state": row.state,
         "activeAt": _time(row.active_since),
         # Go's strconv.FormatFloat(v, 'e', -1, 64).
-        "value": _scientific(row.value) if row.value is not None else "NaN",
+        "value": _scientific(value) if value is not None else "NaN",
     }
     if row.keep_firing_since is not None:
         body["keepFiringSince"] = _time(row.keep_firing_since)

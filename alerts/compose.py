@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import NoReverseMatch, reverse
 
-from alerts import policy
+from alerts import annotated, policy
 from alerts.engine import message as engine
 from alerts.engine import notify_template, units
 from alerts.engine.fingerprint import fingerprint
@@ -49,8 +49,12 @@ def message(
     flapping: words for those that flap, by fingerprint; they count as firing also while they are quiet.
     """
     rows, flaps = list(alerts), flapping or {}
+    fresh = annotated.now(rows, at)
     lines = [
-        alert_line(alert, at, is_new=alert.fingerprint not in told, flapping=flaps.get(alert.fingerprint, ""))
+        replace(
+            alert_line(alert, at, is_new=alert.fingerprint not in told, flapping=flaps.get(alert.fingerprint, "")),
+            annotations=fresh.get(alert.pk, alert.annotations),
+        )
         for alert in rows
     ]
     firing = [alert for alert in rows if not policy.is_resolved(alert, at) or alert.fingerprint in flaps]
