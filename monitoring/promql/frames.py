@@ -20,8 +20,9 @@ from .values import Block, Bools, Floats, Ints, is_stale
 FAR = np.iinfo(np.int64).max
 #: Values a chunk may hold: 64 Ki float64 stay in a core's own cache while several passes go over them.
 _CHUNK_CELLS = 65_536
-#: A part with fewer series is put into a padded frame with others; the cost of a frame is some twenty numpy calls.
-_OWN_FRAME_ROWS = 8
+#: A part with fewer series or values is put into a padded frame with others: a frame costs some twenty numpy calls,
+#: padding costs copies and an index for each row.
+_OWN_FRAME_ROWS, _OWN_FRAME_CELLS = 8, 4_096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -234,7 +235,7 @@ def _frames(blocks: Sequence[Block]) -> Iterator[tuple[Ints | None, Frame]]:
     at = 0
     for block in blocks:
         rows = len(block.labels)
-        if rows >= _OWN_FRAME_ROWS:
+        if rows >= _OWN_FRAME_ROWS and rows * len(block.ts) >= _OWN_FRAME_CELLS:
             yield np.arange(at, at + rows), Frame(block.ts[None, :], block.values)
         elif len(block.ts):
             narrow.setdefault(len(block.ts).bit_length(), []).append((at, block))
