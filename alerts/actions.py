@@ -346,6 +346,9 @@ def set_threshold(rule: Rule, user: User, limit: Limit, at: datetime) -> Thresho
         if limit.row_id is not None:
             row = Threshold.objects.select_for_update().get(pk=limit.row_id, rule=rule)
             before = f"{row} → "
+        if rule.group.managed_by and row.selector.strip() in ("", "{}"):
+            words = f"{rule.group.managed_by} owns this limit: change it there, or set one for some series only."
+            raise Refused(words)
         row.value, row.reason, row.author = limit.value, limit.reason.strip(), user
         row.expires_at = limit.expires_at if limit.row_id is None else limit.expires_at or row.expires_at
         try:

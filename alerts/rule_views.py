@@ -35,7 +35,7 @@ class RuleHistory(PortalPageMixin, TemplateView):
         page = Paginator(rows, _PER_PAGE).get_page(self.request.GET.get("page"))
         shown = list(page.object_list)
         older = rows.filter(number__lt=shown[-1].number).first() if shown else None
-        pairs = zip(shown, [*shown[1:], older], strict=True)
+        pairs = zip(shown, [*shown[1:], older], strict=False)  # none shown, none before it
         return super().get_context_data(
             title=f"History of {rule.name}",
             trail=[("Rules", reverse("admin:alerts_rule_changelist")), (rule.name, admin_url(rule))],

@@ -139,6 +139,15 @@ def test_every_door_leaves_a_revision(eva: User):
     assert RuleRevision.objects.filter(rule=copy).count() == 1
 
 
+def test_a_limit_that_a_file_owns_is_not_changed_from_slack(eva: User):
+    rule = build.rule(group=build.rule_group(managed_by="rules.yml"))
+    row = build.threshold(rule, 90)
+    with pytest.raises(actions.Refused, match=r"rules\.yml owns this limit"):
+        actions.set_threshold(rule, eva, actions.Limit(value=95, reason="x", row_id=row.pk), T0)
+    some = actions.Limit(value=95, reason="x", severity="warning", operator=">", selector='{host="ana"}')
+    assert actions.set_threshold(rule, eva, some, T0).pk
+
+
 # -- many at once ------------------------------------------------------------------------------------------------------
 
 
