@@ -108,7 +108,7 @@ def _elements(result: promql.Result) -> tuple[Sequence[Labels], np.ndarray]:
     return result.labels, result.values
 
 
-def _surroundings(at: datetime, select: promql.Select) -> Surroundings:
+def _surroundings(prepared: PreparedRule, at: datetime, select: promql.Select) -> Surroundings:
     def ask(text: str) -> list[tuple[Labels, float]]:
         labels, values = _elements(query.instant(text, at, select=select))
         return list(zip(labels, values.tolist(), strict=True))

@@ -10,8 +10,10 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
+from django.core.exceptions import PermissionDenied
 
 from alerts import compose, deliver, nearest, receipts, route_test
 from alerts.condition import Finding, find
@@ -33,6 +35,8 @@ from alerts.prepared import PreparedRule, limit_of, ready
 from monitoring import query
 from monitoring.promql import Labels, QueryError
 
+User = Any  # settings.AUTH_USER_MODEL; has_perm and get_username are used
+SENDING = "alerts.change_rule"
 _TEST_NOTE = "This is a test: nothing is wrong. {who} fired the rule to see what you would get."
 
 
@@ -101,9 +105,16 @@ def fire(rule: Rule, at: datetime, *, wanted: Labels | None = None, severity: st
     return Report(rule, trial.identity, stages, shots, series)
 
 
-def send(report: Report, at: datetime, who: str) -> Report:
-    """Send the report's messages, marked as tests, and add to each way what came of it."""
-    shots = []
+def may_send(user: User) -> bool:
+    """Whether somebody may send test messages: whoever may change rules."""
+    return bool(user.has_perm(SENDING))
+
+
+def send(report: Report, at: datetime, user: User) -> Report:
+    """Send the report's messages, marked as tests, and add to each way what came of it; raises PermissionDenied."""
+    if not may_send(user):
+        raise PermissionDenied(SENDING)
+    who, shots = user.get_username(), []
     for shot in report.shots:
         ways = route_test.ways_out(shot.receiver)
         stages = [*shot.stages, *(_sent(way, shot.message, at, who) for way in ways)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 
 from alerts import route_test, testfire
 from alerts.engine.stages import Verdict
@@ -117,9 +119,18 @@ def test_a_bad_expression_is_the_first_stage(way):
 def test_a_sent_test_arrives_and_says_that_it_is_one(way, hook):
     rule = cpu_rule()
     measure(T0, ana=85)
-    found = testfire.send(testfire.fire(rule, T0, who="ana"), T0, "ana")
+    ana = User.objects.create_superuser("ana")
+    found = testfire.send(testfire.fire(rule, T0, who="ana"), T0, ana)
     assert found.shots[0].stages[-1].verdict == Verdict.OK
     assert Notification.objects.get().kind == Notification.Kind.TEST
     assert not Alert.objects.exists()
     (body,) = hook.bodies("x")
     assert "This is a test" in str(body)
+
+
+def test_who_may_not_change_rules_sends_no_test(way):
+    rule = cpu_rule()
+    measure(T0, ana=85)
+    with pytest.raises(PermissionDenied):
+        testfire.send(testfire.fire(rule, T0), T0, User.objects.create_user("vic"))
+    assert not Notification.objects.exists()
