@@ -148,6 +148,7 @@ def test_no_sample_that_was_stored_is_lost_whoever_dies(portal: Portal) -> None:
         portal.start()
         seen: set[str] = set()
         while not seen:
+            portal.start()
             seen = portal.samples()
         for number in range(KILLS):
             portal.kill(str(random.choice(["one", "two", "house", "backend", "server"])))

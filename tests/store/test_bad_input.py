@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
@@ -48,6 +51,43 @@ def test_a_clock_that_is_off_costs_only_its_own_samples(offset, reason):
     receipt = store.append([scrape("bad", NOW + offset, a=1.0), scrape("good", a=2.0)], now_ms=NOW)
     assert (receipt.samples, receipt.dropped) == (1, {reason: 1})
     assert "bad" in receipt.errors
+
+
+@pytest.mark.parametrize("offset", [-HOUR, -60_000, 60_000, 600_000])
+def test_a_clock_that_is_off_by_what_is_allowed_costs_nothing(offset):
+    put(scrape("right", NOW - 10 * HOUR, a=1.0))
+    store.compact(NOW)
+    receipt = store.append([scrape("off", NOW + offset, a=1.0), scrape("right", a=2.0)], now_ms=NOW)
+    assert (receipt.samples, receipt.dropped) == (2, {})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_lost_in_the_middle_of_a_copy_stores_nothing_of_it():
+    put(scrape(a=1.0))
+    wide = Scrape("wide", {}, NOW, [f"m{number}" for number in range(50_000)], np.ones(50_000))
+    put(wide)
+    many = [replace(wide, at_ms=NOW + 1 + number) for number in range(60)]
+    cut = threading.Thread(target=_cut_copy)
+    cut.start()
+    with pytest.raises(DatabaseError):
+        store.append(many, now_ms=NOW + 1_000)
+    cut.join()
+    connection.close()
+    assert len(everything()["m0"]) == 1
+    assert store.append(many[:2], now_ms=NOW + 1_000).samples == 100_000
+
+
+def _cut_copy():
+    """End the connection that copies rows, as soon as there is one."""
+    with connection.cursor() as cursor:
+        found = []
+        while not found:
+            cursor.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where query like 'copy store_row%' and state = 'active'"
+            )
+            found = cursor.fetchall()
+    connection.close()
 
 
 def test_a_missing_partition_is_made():
