@@ -33,6 +33,7 @@ import numpy as np
 
 from monitoring import promql
 from monitoring.promql import Block, Labels, Limits, Matcher
+from monitoring.promql.text_column import TextColumn
 
 STEP_MS = 15_000
 START_MS = 1_700_000_000_000 // STEP_MS * STEP_MS
@@ -76,7 +77,7 @@ class Metric:
     labels: tuple[Labels, ...]
     values: np.ndarray
     grids: list[tuple[int, np.ndarray]]
-    _columns: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)
+    _columns: dict[str, tuple[TextColumn, np.ndarray]] = field(default_factory=dict)
     _parts: list[tuple[slice, tuple[Labels, ...], np.ndarray]] = field(default_factory=list)
 
     def parts(self) -> list[tuple[slice, tuple[Labels, ...], np.ndarray]]:
@@ -87,13 +88,13 @@ class Metric:
             self._parts = [(row, self.labels[row], ts) for row, (_, ts) in zip(rows, self.grids, strict=True)]
         return self._parts
 
-    def column(self, name: str) -> tuple[list[str], np.ndarray]:
+    def column(self, name: str) -> tuple[TextColumn, np.ndarray]:
         """Return the distinct values of a label and which of them each series has, as an index of a store would."""
         found = self._columns.get(name)
         if found is None:
             seen: dict[str, int] = {}
             codes = np.array([seen.setdefault(labels.get(name), len(seen)) for labels in self.labels])
-            found = self._columns[name] = list(seen), codes
+            found = self._columns[name] = TextColumn(list(seen)), codes
         return found
 
 
@@ -110,8 +111,7 @@ class ArrayStore:
         keep = np.ones(len(metric.labels), bool)
         for matcher in rest:
             names, codes = metric.column(matcher.name)
-            accepted = matcher.accepted(names)
-            keep &= np.array([name in accepted for name in names])[codes]
+            keep &= names.mask(matcher)[codes]
         blocks = []
         for rows, labels, ts in metric.parts():
             first, last = np.searchsorted(ts, (start_ms, end_ms + 1))
