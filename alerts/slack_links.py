@@ -98,8 +98,6 @@ def _user_of(profile: slack_people.Profile) -> Any | None:
 
 def _link(member: Member, user: Any, how: str, time_zone: str) -> SlackLink:
     values = {"user": user, "how": how, "time_zone": time_zone}
-    link, _ = SlackLink.objects.update_or_create(
-        team_id=member.team_id, slack_user_id=member.user_id, defaults=values
-    )
+    link, _ = SlackLink.objects.update_or_create(team_id=member.team_id, slack_user_id=member.user_id, defaults=values)
     log.info("slack_user_linked", slack_user=member.user_id, user=user.get_username(), how=how)
     return link

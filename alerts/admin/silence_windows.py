@@ -49,7 +49,7 @@ def recurrence_of(typed: QueryDict) -> Recurrence | None:
     """The recurrence that form fields spell, None while its time or length is empty; raises ValueError and kin."""
     if not typed.get("recur_at") or not typed.get("recur_seconds"):
         return None
-    location = typed.get("recur_location", "").strip() or "UTC"
+    location = str(typed.get("recur_location") or "").strip() or "UTC"
     zone(location)
     days = [int(day) for day in typed.getlist("recur_weekdays")]
     opens_at = time.fromisoformat(typed["recur_at"].strip())
