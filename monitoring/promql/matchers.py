@@ -49,11 +49,30 @@ def _reason(error: Exception) -> str:
 _LITERAL = re.compile(r"[\w \-/:@,;=<>%&~#!'\"]*\Z")
 
 
+_LITERAL_START = re.compile(_LITERAL.pattern.removesuffix(r"\Z"))
+
 # What Python's re reads as RE2 does and cannot spend long on: no repeated groups, at most two unbounded repeats
 # (quadratic at worst). It answers in 0.16 us where RE2's wrapper takes 2.5; over 100,000 values that is the query.
 _ATOM = r"(?:[\w \-/:@,;=<>%&~#!'\"|.]|\\[.\-/+*?()|^$]|\\d|\[[\w\-]+\])[*+?]?"
 _PLAIN = re.compile(rf"(?:{_ATOM}|\((?:{_ATOM})*\)(?![*+?{{]))*\Z", re.ASCII)
 _UNBOUNDED = re.compile(r"(?<!\\)[*+]")
+
+
+def literal_choices(pattern: str) -> frozenset[str] | None:
+    """Return the values a regular expression names one by one ("a|b"), None when it is more than such a list."""
+    branches = pattern.split("|")
+    return frozenset(branches) if all(_LITERAL.match(branch) for branch in branches) else None
+
+
+def literal_prefix(pattern: str) -> str:
+    """Return the text with which every match of a regular expression begins, as far as it is plain to see."""
+    if "|" in pattern:
+        return ""
+    found = _LITERAL_START.match(pattern)
+    assert found is not None  # noqa: S101  -- it matches the empty text
+    end = found.end()
+    # What follows may make the last character optional or repeat it.
+    return pattern[: end - 1] if pattern[end : end + 1] in ("*", "?", "+", "{") and end else pattern[:end]
 
 
 def _plain_predicate(pattern: str) -> Predicate:
@@ -79,9 +98,9 @@ def _regex_predicate(pattern: str) -> Predicate:
         return lambda value: True
     if pattern == ".+":
         return bool
-    branches = pattern.split("|")
-    if all(_LITERAL.match(branch) for branch in branches):
-        return frozenset(branches).__contains__
+    choices = literal_choices(pattern)
+    if choices is not None:
+        return choices.__contains__
     if pattern.endswith(".*") and _LITERAL.match(pattern[:-2]):
         prefix = pattern[:-2]
         return lambda value: value.startswith(prefix)

@@ -7,20 +7,24 @@ win and the sample's own are kept as ``exported_<name>``.
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..promql.labels import NAME, Labels, Pair, intern_pairs
-from ..promql.matchers import Matcher
+from ..promql.matchers import Matcher, literal_choices, literal_prefix
 
 Positions = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 Column = dict[str, list[int]]
 EXPORTED = "exported_"
 MAX_MASKS = 2_000
+#: Shorter columns are asked value by value.
+MIN_SORTED = 1_000
 
 
 class Shape:
@@ -60,6 +64,7 @@ class KeyTable:
         self._columns: dict[str, Column] = {}
         self._id_array: NDArray[np.int32] | None = None
         self._masks: dict[tuple[Matcher, bool], Mask] = {}
+        self._sorted: dict[int, list[str]] = {}
 
     def copy(self) -> KeyTable:
         """Return a table that can grow on its own."""
@@ -147,16 +152,42 @@ class KeyTable:
         return np.concatenate([known, np.array(added, bool)])
 
     def _mask_column(self, matcher: Matcher, column: Column) -> Mask:
-        is_exact = matcher.op == "=" and matcher.value
-        accepted = {matcher.value} & column.keys() if is_exact else matcher.accepted(column)
+        accepted = self._accepted(matcher, column)
         if not matcher.matches(""):
             return self._marked(column, accepted, np.zeros(len(self._ids), bool), True)
         return self._marked(column, column.keys() - accepted, np.ones(len(self._ids), bool), False)
 
+    def _accepted(self, matcher: Matcher, column: Column) -> set[str]:
+        """Return the values that match; of a long column only those that can are asked."""
+        if matcher.op == "=" and matcher.value:
+            return {matcher.value} & column.keys()
+        if matcher.op not in ("=~", "!~") or len(column) < MIN_SORTED:
+            return matcher.accepted(column)
+        positive = Matcher("=~", matcher.name, matcher.value)
+        choices = literal_choices(matcher.value)
+        found: set[str]
+        if choices is not None:
+            found = column.keys() & choices
+        else:
+            found = positive.accepted(self._beginning_with(literal_prefix(matcher.value), column))
+        return found if matcher.op == "=~" else column.keys() - found
+
+    def _beginning_with(self, prefix: str, column: Column) -> Iterable[str]:
+        """Return the values that begin with a text, by a sorted copy of the column that is kept until it grows."""
+        if not prefix:
+            return column
+        known = self._sorted.get(id(column))
+        if known is None or len(known) != len(column):
+            # Nearly sorted where values were added: sorting anew costs a tenth of the first time.
+            known = self._sorted[id(column)] = sorted([*(known or ()), *list(column)[len(known or ()) :]])
+        low = bisect_left(known, prefix)
+        following = prefix[:-1] + chr(ord(prefix[-1]) + 1)  # the least text that is above all with this prefix
+        return known[low : bisect_left(known, following, low)]
+
     @staticmethod
     def _marked(column: Column, values: Iterable[str], mask: Mask, mark: bool) -> Mask:
-        for value in values:
-            mask[column[value]] = mark
+        places = chain.from_iterable([column[value] for value in values])
+        mask[np.fromiter(places, np.intp)] = mark
         return mask
 
     def _mask_exported(self, matcher: Matcher, inner: str) -> Mask:

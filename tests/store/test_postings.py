@@ -35,3 +35,41 @@ def test_masks_agree_with_label_sets_before_and_after_growth(source):
                 continue
             expected = [matcher.matches(shape.merge(pairs).get(matcher.name)) for pairs in table.pairs]
             assert table.mask([matcher], shape.names).tolist() == expected, matcher
+
+
+# -- long columns ------------------------------------------------------------------------------------------------------
+
+MANY = [f"ranker-{number % 7}-{number:05d}" for number in range(3000)] + [
+    "",
+    "a|b",
+    "x.y",
+    "naïve",
+    "\U0010ffffend",
+    "end\U0010ffffx",
+]
+PATTERNS = [
+    "end.*", "ranker-3-.*", "ranker-3-0*1.*", "ranker-[0-3].*", "ranker-1-00001|ranker-2-00002", ".*-00042",
+    "", ".*", ".+",
+    "rankers?-1-.*", "ranker-1-000+8", "a\\|b", "x.y", "x\\.y", "naïve.*", "(?i)RANKER-1-.*", "ranker-1-0{4}8",
+    "^ranker-1.*",
+    "nobody.*", "nobody|ranker-6-00006", "\U0010ffff.*", "r{1}anker-5.*", "ranker-4-.{5}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("op", ["=~", "!~"])
+def test_a_regex_over_a_long_column_finds_what_asking_each_value_finds(op, pattern):
+    table = KeyTable()
+    table.add((number + 1, "m", {"pod": value}) for number, value in enumerate(MANY))
+    matcher = Matcher(op, "pod", pattern)
+    expected = [matcher.matches(value) for value in MANY]
+    assert table.mask([matcher], frozenset()).tolist() == expected
+
+
+def test_a_long_column_that_grows_is_searched_whole():
+    table = KeyTable()
+    table.add((number + 1, "m", {"pod": value}) for number, value in enumerate(MANY))
+    table.mask([Matcher("=~", "pod", "ranker-1-0.*")], frozenset())
+    table.add([(9_001, "m", {"pod": "ranker-1-new"}), (9_002, "m", {"pod": "aaa"})])
+    found = table.mask([Matcher("=~", "pod", "ranker-1-n.*")], frozenset())
+    assert found.tolist() == [False] * len(MANY) + [True, False]
