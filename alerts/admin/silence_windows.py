@@ -52,8 +52,8 @@ def recurrence_of(typed: QueryDict) -> Recurrence | None:
     location = str(typed.get("recur_location") or "").strip() or "UTC"
     zone(location)
     days = [int(day) for day in typed.getlist("recur_weekdays")]
-    opens_at = time.fromisoformat(typed["recur_at"].strip())
-    return policy.recurrence(opens_at, to_seconds(typed["recur_seconds"]), days, location)
+    opens_at = time.fromisoformat(str(typed["recur_at"]).strip())
+    return policy.recurrence(opens_at, to_seconds(str(typed["recur_seconds"])), days, location)
 
 
 def _moment(typed: QueryDict, name: str) -> datetime | None:
