@@ -346,7 +346,7 @@ def set_threshold(rule: Rule, user: User, limit: Limit, at: datetime) -> Thresho
         if limit.row_id is not None:
             row = Threshold.objects.select_for_update().get(pk=limit.row_id, rule=rule)
             before = f"{row} → "
-        if rule.group.managed_by and row.selector.strip() in ("", "{}"):
+        if rule.group.managed_by and row.is_default:
             words = f"{rule.group.managed_by} owns this limit: change it there, or set one for some series only."
             raise Refused(words)
         row.value, row.reason, row.author = limit.value, limit.reason.strip(), user
@@ -380,7 +380,8 @@ def duplicate(rule: Rule, user: User, at: datetime) -> Rule:
                 rule=copy, severity=row.severity, operator=row.operator, value=row.value, upper=row.upper,
                 recover_value=row.recover_value, hold_seconds=row.hold_seconds, selector=row.selector,
                 priority=row.priority, reason=row.reason, author=user, expires_at=row.expires_at,
-                is_enabled=row.is_enabled,
+                is_enabled=row.is_enabled, model=row.model, version=row.version, stage=row.stage, host=row.host,
+                gpu=row.gpu,
             )  # fmt: skip
         revisions.keep(copy, user, at, f"copied from {rule.name}")
     return copy

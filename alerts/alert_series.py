@@ -7,14 +7,16 @@ so that messages and pages can tell the value now and the peak without writing a
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
 from alerts.engine.state import AlertState, State
 from monitoring import promql, store
-from monitoring.promql import Block, Labels, Matcher
+from monitoring.promql import NAME, Block, Labels, Matcher, matches_all
 
 VALUE_SERIES = "ALERTS_VALUE"
 
@@ -40,43 +42,50 @@ class SlotSeries:
 
     def __init__(self, at_ms: int, select: promql.Select) -> None:
         self._at_ms, self._select = at_ms, select
-        self._now: dict[Labels, float] = {}
+        # By metric name: a thousand rules that ask for other names must not look at 10,000 alerts each.
+        self._now: defaultdict[str, dict[Labels, float]] = defaultdict(dict)
 
     def add_alerts(self, states: Sequence[AlertState]) -> None:
         """Add the synthetic series of a rule's pending and firing alerts."""
+        now = self._now["ALERTS"], self._now["ALERTS_FOR_STATE"], self._now[VALUE_SERIES]
         for state in states:
             alerts, since, value = _alert_labels(state.labels, state.state)
-            self._now[alerts] = 1.0
-            self._now[since] = state.active_since.timestamp()
-            self._now[value] = state.value
+            now[0][alerts] = 1.0
+            now[1][since] = state.active_since.timestamp()
+            now[2][value] = state.value
 
     def add_record(self, labels: Sequence[Labels], values: Sequence[float]) -> None:
         """Add the result of a recording rule; `labels` carry its name."""
-        self._now.update(zip(labels, values, strict=True))
+        for one, value in zip(labels, values, strict=True):
+            self._now[one.get(NAME)][one] = value
 
     def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Sequence[Block]:
         """What the store has, and on top what this slot has written so far."""
         blocks = list(self._select(matchers, start_ms, end_ms))
         if not self._now or not start_ms <= self._at_ms <= end_ms:
             return blocks
-        fresh = [labels for labels in self._now if _matches(matchers, labels)]
+        of_name = [one for one in matchers if one.name == NAME]
+        fresh = {
+            labels: value
+            for name, written in self._now.items()
+            if all(one.matches(name) for one in of_name)
+            for labels, value in written.items()
+            if matches_all(matchers, labels)
+        }
         if fresh:
-            values = np.array([[self._now[labels]] for labels in fresh])
-            blocks.append(Block(fresh, np.array([self._at_ms], dtype=np.int64), values))
+            values = np.array([[value] for value in fresh.values()])
+            blocks.append(Block(list(fresh), np.array([self._at_ms], dtype=np.int64), values))
         return blocks
 
     def items(self) -> Iterable[tuple[Labels, float]]:
-        """What was written so far, in order."""
-        return self._now.items()
+        """What was written so far, by name and then in order."""
+        return chain.from_iterable(written.items() for written in self._now.values())
 
     def scrape(self, source: str) -> store.Scrape:
         """All of it as one row of `source`; what a row leaves out ends with a stale marker (PS-2)."""
-        values = np.fromiter(self._now.values(), dtype=np.float64, count=len(self._now))
-        return store.Scrape(source, {}, self._at_ms, [_key(one) for one in self._now], values)
+        written = list(self.items())
+        values = np.fromiter((value for _, value in written), dtype=np.float64, count=len(written))
+        return store.Scrape(source, {}, self._at_ms, [_key(one) for one, _ in written], values)
 
     def __len__(self) -> int:
-        return len(self._now)
-
-
-def _matches(matchers: Sequence[Matcher], labels: Labels) -> bool:
-    return all(matcher.matches(labels.get(matcher.name, "")) for matcher in matchers)
+        return sum(map(len, self._now.values()))

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Prefetch, Q
 
+from alerts import scope
 from alerts.engine import identity, template
 from alerts.engine.state import NoDataPolicy, RuleSpec
 from alerts.engine.thresholds import Operator, Resolver
@@ -73,13 +74,19 @@ def _stamp(group: RuleGroup) -> tuple[object, ...]:
     """What every edit changes: history grows by a row with each save, and bulk edits move updated_at or counts."""
     rules = group.rules.aggregate(Count("id"), Max("updated_at"), Max("revision"))
     rows = Threshold.objects.filter(rule__group=group)
-    thresholds = rows.aggregate(Count("id"), Max("id"), Max("updated_at"))
+    has_objects = Q(model__isnull=False) | Q(version__isnull=False) | Q(host__isnull=False)
+    scoped = Count("id", filter=has_objects)
+    thresholds = rows.aggregate(Count("id"), Max("id"), Max("updated_at"), scoped=scoped)
+    objects = scope.state_of_registry(group.rules.values("id")) if thresholds["scoped"] else ()
     terms = (group.interval_seconds, group.query_offset_seconds, group.limit, group.name)
-    return (*terms, *rules.values(), *thresholds.values())
+    return (*terms, *rules.values(), *thresholds.values(), *objects)
 
 
 def _prepare_rules(group: RuleGroup, outgoing: Outgoing) -> Iterable[PreparedRule]:
-    rules = group.rules.filter(life__in=EVALUATED).prefetch_related("thresholds").order_by("position", "id")
+    rows = Threshold.objects.select_related(*scope.RELATED)
+    rules = (
+        group.rules.filter(life__in=EVALUATED).prefetch_related(Prefetch("thresholds", rows)).order_by("position", "id")
+    )
     return [_prepare_rule(rule, group, outgoing) for rule in rules]
 
 
@@ -119,7 +126,8 @@ def ready(
 
 
 def limit_of(row: Threshold) -> Limit:
-    """The engine's form of a threshold row."""
+    """The engine's form of a threshold row; one whose objects have no series now, as an empty stage, does not count."""
+    of_objects = scope.matchers_of(row)
     return Limit(
         id=row.pk or 0,
         severity=row.severity,
@@ -128,12 +136,12 @@ def limit_of(row: Threshold) -> Limit:
         upper=row.upper,
         recover_value=row.recover_value,
         hold_seconds=row.hold_seconds,
-        matchers=promql.parse_matchers(row.selector or "{}"),
+        matchers=(*(of_objects or ()), *promql.parse_matchers(row.selector or "{}")),
         priority=row.priority,
         reason=row.reason,
         created_seq=row.pk or 0,
         expires_at=row.expires_at,
-        is_enabled=row.is_enabled,
+        is_enabled=row.is_enabled and of_objects is not None,
     )
 
 

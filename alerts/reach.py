@@ -70,7 +70,7 @@ def _limits(rule: Rule, asked: promql.Query, model: str, at: datetime) -> Iterat
         if limit.counts_at(at) and all(one.matches(model) for one in of_model):
             values = (limit.value,) if limit.upper is None else (limit.value, limit.upper)
             words = _words(row.operator, values, unit_of(asked))
-            yield Reaching(rule.pk, rule.name, row.severity, words, row.selector, bool(of_model), metrics, values)
+            yield Reaching(rule.pk, rule.name, row.severity, words, row.applies_to, bool(of_model), metrics, values)
 
 
 def _condition(rule: Rule, asked: promql.Query, metrics: frozenset[str]) -> Reaching:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from simple_history.models import HistoricalRecords
 
 from alerts.models.fields import DurationField
 from alerts.models.validate import clean_annotations, clean_labels, clean_rule, clean_threshold
+from monitoring.models import Host, ModelVersion, ServedModel
 
 
 class Severity(models.TextChoices):
@@ -209,6 +210,23 @@ class Threshold(models.Model):
         blank=True,
         help_text='PromQL matchers such as {model_name="ranker"}; empty: all.',
     )
+    # What it applies to as an object of the registry; alerts.scope turns these into matchers. A limit goes with its
+    # object: without it the row would apply to everything.
+    model = models.ForeignKey(
+        ServedModel, on_delete=models.CASCADE, null=True, blank=True, related_name="+", help_text="Only this model."
+    )
+    version = models.ForeignKey(
+        ModelVersion, on_delete=models.CASCADE, null=True, blank=True, related_name="+", help_text="Only this version."
+    )
+    stage = models.CharField(
+        max_length=20, choices=ModelVersion.Stage, blank=True, help_text="Only versions of the model at this stage now."
+    )
+    host = models.ForeignKey(
+        Host, on_delete=models.CASCADE, null=True, blank=True, related_name="+", help_text="Only this host."
+    )
+    gpu = models.CharField(
+        "GPU", max_length=100, blank=True, help_text="Only this GPU: its number, or its UUID (GPU-…)."
+    )
     priority = models.IntegerField(default=0, help_text="The highest priority wins, then the most exact selector.")
     reason = models.CharField(max_length=500, blank=True, help_text="Required when it applies to some series only.")
     author = models.ForeignKey(
@@ -225,8 +243,38 @@ class Threshold(models.Model):
 
     def __str__(self) -> str:
         band = f" … {self.upper:g}" if self.upper is not None else ""
-        return f"{self.severity} {self.get_operator_display()} {self.value:g}{band} {self.selector}".strip()
+        return f"{self.severity} {self.get_operator_display()} {self.value:g}{band} {self.applies_to}".strip()
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it applies to every series: no selector and no object of the registry."""
+        return self.selector.strip() in ("", "{}") and not self.scope_words
+
+    @property
+    def scope_words(self) -> str:
+        """The objects of the registry it is for, in words; "" for none."""
+        parts = [
+            f"model {_named(self, 'model')}" if self.model_id and not self.version_id else "",
+            f"version {_named(self, 'version')}" if self.version_id else "",
+            f"stage {self.get_stage_display()}" if self.stage else "",
+            f"host {_named(self, 'host')}" if self.host_id else "",
+            f"GPU {self.gpu}" if self.gpu else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def applies_to(self) -> str:
+        """Objects and selector in words; "" for every series."""
+        return ", ".join(part for part in (self.scope_words, self.selector.strip()) if part)
 
     def clean(self) -> None:
         """Refuse a limit that is no number, a bad selector or a band without its end; raises ValidationError."""
         clean_threshold(self)
+
+
+def _named(row: Threshold, field: str) -> str:
+    """An object that a limit is for; one taken from history may be gone."""
+    try:
+        return str(getattr(row, field))
+    except ObjectDoesNotExist:
+        return f"number {getattr(row, field + '_id')} (deleted)"

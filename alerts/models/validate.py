@@ -96,7 +96,20 @@ def clean_threshold(row: Threshold) -> None:
         )
         if wrong_side or row.operator not in (">", ">=", "<", "<="):
             problems["recover_value"] = ["Recovery lies on the good side of the limit, for above and below only."]
-    if row.selector.strip() not in ("", "{}") and not row.reason.strip():
+    problems.update(_scope_problems(row))
+    if not row.is_default and not row.reason.strip():
         problems["reason"] = ["Say why these series have a limit of their own; your colleagues will ask."]
     if problems:
         raise ValidationError(problems)
+
+
+def _scope_problems(row: Threshold) -> dict[str, list[str]]:
+    """What is wrong with the objects of the registry that a limit is for, by field."""
+    if row.version_id is not None and row.version is not None:
+        if row.model_id is not None and row.model_id != row.version.model_id:
+            return {"version": [f"{row.version} is no version of {row.model}; choose one of its own or no model."]}
+        if row.stage:
+            return {"stage": ["A version is at one stage at a time: choose the version or the stage."]}
+    elif row.stage and row.model_id is None:
+        return {"model": ["Choose the model whose versions at this stage are meant."]}
+    return {}

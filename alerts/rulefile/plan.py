@@ -141,7 +141,7 @@ def import_rules(groups: Sequence[FileGroup], owner: str, given: Defaults, at: d
 def _owned(rule: Rule) -> list[Threshold]:
     """The rows that the file owns: limits for all series. Those for some series are staff's; an import leaves them."""
     rows = sorted(rule.thresholds.all(), key=lambda row: row.pk)
-    return [row for row in rows if row.selector.strip() in ("", "{}")]
+    return [row for row in rows if row.is_default]
 
 
 def _split(rules: Iterable[Rule]) -> frozenset[int]:
