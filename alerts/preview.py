@@ -23,11 +23,12 @@ from alerts.engine.identity import IdentityBuilder
 from alerts.engine.sentence import RuleWords, record_sentence, sentence
 from alerts.engine.state import DuplicateLabelsError, NoDataPolicy, RuleSpec, StateError
 from alerts.engine.thresholds import Threshold as Limit
-from alerts.engine.units import Unit, format_value, unit_of
+from alerts.engine.units import PLAIN, Unit, format_value, unit_of
 from alerts.facts import Known
 from alerts.models import Rule, Threshold
 from alerts.nearest import Past, SeriesNow, excess_of, nearest, plain
 from alerts.prepared import PreparedRule, limit_of
+from alerts.spread import reach, scopes
 from monitoring import promql, query
 from monitoring.promql import Labels, Limits, QueryError
 
@@ -84,6 +85,9 @@ class Check:
     more: int = 0
     rows: list[RowNow] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    unit: Unit = PLAIN
+    reach: str = ""  # what the question speaks of: 3 models on 2 hosts
+    scopes: dict[str, list[str]] = field(default_factory=dict)  # the labels that a limit can be told apart by
 
     @property
     def is_ok(self) -> bool:
@@ -108,6 +112,9 @@ def check(rule: Rule, rows: Sequence[TypedRow], at: datetime, interval_seconds: 
     finding = _ask(rule, tuple(limits.values()), at, found)
     if finding is not None:
         found.series_count = finding.series_count
+        found.unit = unit
+        found.scopes = scopes(finding.labels)
+        found.reach = reach(finding.labels)
         _weigh(found, rule, finding, limits, unit, at)
     found.remarks = _remarks(rule, enabled, finding, at, interval_seconds)
     return found
@@ -133,6 +140,19 @@ def chart(expr: str, rows: Sequence[TypedRow], at: datetime) -> dict[str, Any]:
         lines = [{"value": split.number, "label": "limit", "severity": "warning"}]
     data = graph.columns(parsed, at - CHART_SPAN, at, limits=CHECK_LIMITS)
     return {"data": data, "unit": graph.unit_name(unit_of(parsed)), "thresholds": lines}
+
+
+def finds_nothing(expr: str, at: datetime) -> bool:
+    """Whether no series that an expression asks for has a value now; never of one that cannot be asked."""
+    try:
+        asked = promql.parse(expr)
+        if asked.type not in ("vector", "scalar") or len(query.instant(asked, at, limits=CHECK_LIMITS).values):
+            return False
+        window = timedelta(milliseconds=max((one.range_ms for one in asked.selectors()), default=0))
+        start = at - max(window, CHART_SPAN)
+        return not any(query.series(one.matchers, start, at) for one in asked.selectors())
+    except QueryError:
+        return False
 
 
 def _limits(rows: Sequence[TypedRow]) -> tuple[dict[str, Limit], list[RowNow]]:

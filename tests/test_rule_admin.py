@@ -13,7 +13,7 @@ from django.utils import timezone
 from alerts.models import Alert, Rule, RuleGroup, Threshold
 from monitoring import query, store
 from tests import build
-from tests.people import member, signed_in
+from tests.people import member, signed_in, superuser
 
 pytestmark = pytest.mark.django_db
 ADD = "admin:alerts_rule_add"
@@ -30,7 +30,7 @@ def typed(group: RuleGroup, rows: list[dict[str, Any]] | None = None, saved: int
     data = {
         "name": "CPUHigh", "group": group.pk, "life": "live", "kind": "alert", "expr": "cpu_usage_percent",
         "hold_seconds": "5m", "keep_firing_seconds": "0s", "no_data": "keep", "no_data_resolve_seconds": "1h",
-        "labels": "{}", "annotations": "{}", "position": "0",
+        "labels": "{}", "annotations": "{}", "position": "0", "metric_not_there_yet": "on",
         "thresholds-TOTAL_FORMS": len(rows or []), "thresholds-INITIAL_FORMS": saved,
     }  # fmt: skip
     for number, row in enumerate(rows or []):
@@ -381,3 +381,96 @@ def powerless() -> Client:
     user = member("Viewer", "nobody")
     user.groups.clear()
     return signed_in(user)
+
+
+# -- simple mode, and how a rule goes live -----------------------------------------------------------------------------
+
+
+def simply(group: RuleGroup, rows: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
+    """What the browser sends from simple mode; the field of PromQL is empty there."""
+    fields = {
+        "mode": "simple", "expr": "", "simple_metric": "cpu_usage_percent", "simple_filter": 'host="ana"',
+        "simple_measure": "avg_over_time", "simple_window": "10m", "simple_aggregation": "", "simple_by": "",
+    }  # fmt: skip
+    return typed(group, rows, **(fields | changes))
+
+
+def test_simple_mode_writes_the_question(editor: Client) -> None:
+    answer = editor.post(reverse(ADD), simply(build.rule_group(), [{"value": "85"}]))
+    assert answer.status_code == 302, errors(answer)
+    assert Rule.objects.get().expr == 'avg_over_time(cpu_usage_percent{host="ana"}[10m])'
+
+
+def test_simple_mode_leaves_the_text_of_an_unchanged_question_alone(editor: Client) -> None:
+    rule = build.rule("CPUHigh", expr="sum( cpu_usage_percent )  # all of them")
+    fields = {"simple_filter": "", "simple_measure": "", "simple_aggregation": "sum", "expr": rule.expr}
+    editor.post(reverse("admin:alerts_rule_change", args=[rule.pk]), simply(rule.group, **fields))
+    rule.refresh_from_db()
+    assert rule.expr == "sum( cpu_usage_percent )  # all of them"
+
+
+def test_simple_mode_keeps_a_limit_that_stands_in_the_question(editor: Client) -> None:
+    fields = {"simple_filter": "", "simple_measure": "", "simple_operator": ">=", "simple_limit": "90"}
+    editor.post(reverse(ADD), simply(build.rule_group(), **fields))
+    assert Rule.objects.get().expr == "cpu_usage_percent >= 90"
+
+
+def test_simple_mode_says_what_is_missing(editor: Client) -> None:
+    page = errors(editor.post(reverse(ADD), simply(build.rule_group(), [{"value": "85"}], simple_metric="")))
+    assert "Choose a metric." in page and not Rule.objects.exists()
+    assert 'value="10m"' in page
+
+
+@pytest.mark.parametrize(("expr", "mode"), [("rate(x_total[5m]) > 3", "simple"), ("x offset 5m", "promql")])
+def test_a_rule_opens_in_the_mode_that_shows_all_of_it(editor: Client, expr: str, mode: str) -> None:
+    rule = build.rule(expr=expr)
+    page = editor.get(reverse("admin:alerts_rule_change", args=[rule.pk])).content.decode()
+    assert f'name="mode" value="{mode}" checked' in page
+
+
+@pytest.mark.parametrize(("button", "life"), [("_save_live", "live"), ("_save_shadow", "shadow"), ("_save", "draft")])
+def test_the_button_says_how_far_the_rule_comes(editor: Client, button: str, life: str) -> None:
+    answer = editor.post(reverse(ADD), typed(build.rule_group(), [{"value": "85"}], life="draft", **{button: ""}))
+    assert answer.status_code == 302, errors(answer)
+    rule = Rule.objects.get()
+    assert (rule.life, rule.revisions.count()) == (life, 1)
+
+
+def blind(group: RuleGroup | None = None, **changes: Any) -> dict[str, Any]:
+    """A rule of which nobody said that its metric is not there yet."""
+    data = typed(group or build.rule_group(), [{"value": "85"}])
+    del data["metric_not_there_yet"]
+    return data | changes
+
+
+def test_a_rule_that_matches_nothing_does_not_go_live_unnoticed(editor: Client) -> None:
+    page = errors(editor.post(reverse(ADD), blind()))
+    assert "metric not there yet" in page and not Rule.objects.exists()
+
+
+@pytest.mark.parametrize("changes", [{"life": "shadow"}, {"metric_not_there_yet": "on"}])
+def test_it_goes_into_the_shadow_or_live_when_that_is_meant(editor: Client, changes: dict[str, str]) -> None:
+    assert editor.post(reverse(ADD), blind(**changes)).status_code == 302
+
+
+def test_a_rule_whose_metric_is_there_goes_live_though_its_condition_is_false(editor: Client) -> None:
+    measure(ana=10)
+    assert editor.post(reverse(ADD), blind(expr="cpu_usage_percent > 90")).status_code == 302
+
+
+def test_a_superuser_may_save_what_matches_nothing() -> None:
+    assert signed_in(superuser()).post(reverse(ADD), blind()).status_code == 302
+
+
+def test_other_words_of_a_live_rule_need_no_series(editor: Client) -> None:
+    rule = build.rule("CPUHigh")
+    data = blind(rule.group, annotations='{"summary": "hot"}')
+    answer = editor.post(reverse("admin:alerts_rule_change", args=[rule.pk]), data)
+    assert answer.status_code == 302, errors(answer)
+
+
+def test_the_check_tells_what_a_limit_can_be_told_apart_by(editor: Client) -> None:
+    measure(ana=97, ben=10)
+    body = check(editor, typed(build.rule_group(), [{"value": "85"}]))
+    assert body["scopes"] == {"host": ["ana", "ben"]}
+    assert body["units"] == [["%", 1.0]] and "applies to 2 hosts" in body["html"]

@@ -15,7 +15,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from alerts import backtest_content, backtest_runs, backtest_views, preview
-from alerts.admin.rule_form import typed
+from alerts.admin.rule_form import simple_fields, typed
+from alerts.engine import simple
+from alerts.engine.units import scales
 from alerts.models import Backtest, Rule
 from monitoring import promql, query
 from monitoring.promql import QueryError
@@ -29,24 +31,41 @@ MOST_VALUES = 500
 
 
 def check(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
-    """The answer to what was typed: {"html", "rows": {place: {"words", "tone"}}, "ok"}; saves nothing."""
+    """The answer to what was typed; saves nothing.
+
+    {"html", "rows": {place: {"words", "tone"}}, "ok", "expr": the question in PromQL, "simple": the fields of simple
+    mode or null, "units": [[name, size]], "scopes": {label: values}}.
+    """
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    rule, rows = _typed(admin, request)
+    try:
+        rule, rows = _typed(admin, request)
+    except simple.SimpleError as error:
+        html = render_to_string("admin/alerts/rule/check.html", {"simple_problem": str(error)}, request)
+        return JsonResponse({"html": html, "rows": {}, "ok": False, "field": error.field})
     found = preview.check(rule, rows, timezone.now(), rule.group.interval_seconds if rule.group_id else 15.0)
     html = render_to_string("admin/alerts/rule/check.html", {"check": found, "rule": rule}, request)
-    told = {row.place: {"words": row.words, "tone": row.tone} for row in found.rows}
-    return JsonResponse({"html": html, "rows": told, "ok": found.is_ok})
+    return JsonResponse(
+        {
+            "html": html,
+            "rows": {row.place: {"words": row.words, "tone": row.tone} for row in found.rows},
+            "ok": found.is_ok,
+            "expr": rule.expr,
+            "simple": simple_fields(rule.expr),
+            "units": scales(found.unit),
+            "scopes": found.scopes,
+        }
+    )
 
 
 def chart(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
     """The last hour of what was typed, for static/js/chart.js; {"error"} in words with 422."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    rule, rows = _typed(admin, request)
     try:
+        rule, rows = _typed(admin, request)
         return JsonResponse(preview.chart(rule.expr, rows, timezone.now()))
-    except QueryError as error:
+    except (QueryError, simple.SimpleError) as error:
         return JsonResponse({"error": str(error)}, status=422)
 
 
@@ -78,8 +97,8 @@ def _ask_history(admin: RuleAdmin, request: HttpRequest, kind: str) -> HttpRespo
         return HttpResponseNotAllowed(["POST"])
     if not admin.has_change_permission(request) and not admin.has_add_permission(request):
         raise PermissionDenied
-    rule, rows = _typed(admin, request)
     try:
+        rule, rows = _typed(admin, request)
         made = _asked(request, rule, rows, kind)
     except (backtest_runs.Refused, QueryError, ValueError) as error:
         if request.accepts("text/html"):
@@ -122,7 +141,10 @@ def names(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def _typed(admin: RuleAdmin, request: HttpRequest) -> tuple[Rule, list[preview.TypedRow]]:
-    """The rule and its rows as typed; whoever may only look may check as well, since nothing is saved."""
+    """The rule and its rows as typed; whoever may only look may check as well, since nothing is saved.
+
+    Raises PermissionDenied, and SimpleError when simple mode is not filled in.
+    """
     if not admin.has_view_permission(request):
         raise PermissionDenied
     saved = Rule.objects.select_related("group").filter(pk=_number(request.GET.get("rule"))).first()

@@ -128,7 +128,8 @@ class RuleAdmin(AlertsHistoryAdmin):
     search_fields = ["name", "expr", "annotations", "labels"]
     ordering = ["group__name", "position", "name"]
     fieldsets = [
-        (None, {"fields": [("name", "group"), ("life", "kind"), "expr"]}),
+        (None, {"fields": [("name", "group"), ("life", "kind")]}),
+        (None, {"fields": ["expr"], "classes": ["question"]}),
         (
             "How long, and without data",
             {
@@ -150,8 +151,11 @@ class RuleAdmin(AlertsHistoryAdmin):
     class Media:
         """Scripts of the form."""
 
-        js = ["js/promql-complete.js", "js/pairs.js", "js/rule-form.js", "js/suggest.js", "js/backtest.js"]
-        css = {"all": ["css/backtest.css"]}
+        js = [
+            "js/promql-complete.js", "js/pairs.js", "js/rule-form.js", "js/rule-simple.js", "js/suggest.js",
+            "js/backtest.js",
+        ]  # fmt: skip
+        css = {"all": ["css/backtest.css", "css/rule-form.css"]}
 
     # -- the list ------------------------------------------------------------------------------------------------------
 
@@ -262,6 +266,12 @@ class RuleAdmin(AlertsHistoryAdmin):
         """A rule that a file owns goes when the file has it no more, or after it was detached."""
         is_owned = isinstance(obj, Rule) and bool(obj.group.managed_by)
         return not is_owned and super().has_delete_permission(request, obj)
+
+    def get_form(self, request: HttpRequest, obj: Rule | None = None, change: bool = False, **kwargs: Any) -> Any:
+        """The form; only a superuser may let a rule go live that finds nothing, without saying so."""
+        made = super().get_form(request, obj, change=change, **kwargs)
+        made.may_save_blind = request.user.is_superuser
+        return made
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """A new rule starts in the only group there is."""

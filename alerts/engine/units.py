@@ -189,6 +189,26 @@ def number(value: float) -> str:
     return f"{value:,.6g}"
 
 
+def scales(unit: Unit) -> tuple[tuple[str, float], ...]:
+    """The units that people type a number in, each with its size in the base unit; one without a name is plain."""
+    per_second = "/s" if unit.is_rate else ""
+    match unit.quantity:
+        case Quantity.BYTES:
+            names = ("B", "KiB", "MiB", "GiB", "TiB")
+            return tuple((name + per_second, 1024.0**power) for power, name in enumerate(names))
+        case Quantity.SECONDS if not unit.is_rate:
+            return (("s", 1.0), ("ms", 0.001), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
+        case Quantity.RATIO if not unit.is_rate:
+            return (("%", 0.01), ("of 1", 1.0))
+        case Quantity.PERCENT if not unit.is_rate:
+            return (("%", 1.0),)
+        case Quantity.CELSIUS | Quantity.WATTS | Quantity.HERTZ | Quantity.JOULES if not unit.is_rate:
+            return ((_SYMBOLS[unit.quantity], 1.0),)
+        case Quantity.COUNT if unit.is_rate:
+            return (("per second", 1.0), ("per minute", 1 / 60), ("per hour", 1 / 3600))
+    return (("per second" if unit.is_rate else "", 1.0),)
+
+
 def format_value(value: float, unit: Unit = PLAIN) -> str:
     """Return a number in its unit: 1.5 GiB, 350 ms, 12.5%, 3 per second."""
     if not math.isfinite(value):

@@ -1,5 +1,6 @@
 // Completion in a PromQL field: metric names and functions, labels inside braces, values inside quotes.
 // Arrows choose, Tab or Enter takes, Escape closes. Names come from the address in data-names of the page.
+// An input with data-aq-complete takes a part of a question: "metric", "matchers" or "labels".
 (function () {
   "use strict";
   const SHOWN = 12;
@@ -17,10 +18,27 @@
     return word && !inString ? { kind: "name", word: word[0] } : null;
   }
 
+  // The metric that an input for matchers or labels belongs to.
+  function metricOf(field) {
+    const metric = field.form && field.form.querySelector("[data-aq-complete=metric]");
+    return metric ? metric.value.trim() : "";
+  }
+
+  // The same for an input that holds a part of a question.
+  const PARTS = {
+    metric: (text) => ({ kind: "name", only: "metric", word: text.trim() }),
+    labels: (text, field) => ({ kind: "label", metric: metricOf(field), word: text.split(",").pop().trim(), after: "" }),
+    matchers: (text, field) => {
+      const at = place(`${metricOf(field)}{${text}`) || { kind: "label", metric: metricOf(field), word: "" };
+      return at.kind === "value" ? { ...at, after: '"' } : at;
+    },
+  };
+
   class Completion {
     constructor(field, url) {
       this.field = field;
       this.url = url;
+      this.part = PARTS[field.dataset.aqComplete];
       this.known = new Map();
       this.list = document.createElement("ul");
       this.list.className = "aq-complete";
@@ -28,6 +46,7 @@
       this.list.hidden = true;
       field.parentElement.append(this.list);
       field.addEventListener("input", () => this.open());
+      if (this.part) field.addEventListener("focus", () => this.open());
       field.addEventListener("keydown", (event) => this.key(event));
       field.addEventListener("blur", () => setTimeout(() => this.close(), 150));
       this.list.addEventListener("mousedown", (event) => {
@@ -48,24 +67,26 @@
     async candidates(at) {
       if (at.kind === "value") {
         const body = await this.ask({ metric: at.metric, label: at.label });
-        return (body.values || []).map((name) => ({ name, detail: "" }));
+        return (body.values || []).map((name) => ({ name, detail: "", after: at.after }));
       }
       if (at.kind === "label") {
         const body = at.metric ? await this.ask({ metric: at.metric }) : {};
-        return (body.labels || []).map((name) => ({ name, detail: "label", after: '="' }));
+        return (body.labels || []).map((name) => ({ name, detail: "label", after: at.after === undefined ? '="' : at.after }));
       }
       const body = await this.ask({});
       const metrics = (body.metrics || []).map((name) => ({ name, detail: "metric" }));
+      if (at.only === "metric") return metrics;
       const functions = (body.functions || []).map((one) => ({ ...one, after: "(" }));
       return metrics.concat(functions);
     }
 
     async open() {
       const turn = this.turn = (this.turn || 0) + 1;
-      const at = place(this.field.value.slice(0, this.field.selectionStart));
-      if (!at || (at.kind === "name" && at.word.length < 2)) { this.close(); return; }
+      const text = this.field.value.slice(0, this.field.selectionStart);
+      const at = this.part ? this.part(text, this.field) : place(text);
+      if (!at || (at.kind === "name" && !at.only && at.word.length < 2)) { this.close(); return; }
       const found = await this.candidates(at);
-      if (turn !== this.turn) return;
+      if (turn !== this.turn || (this.part && document.activeElement !== this.field)) return;
       const wanted = at.word.toLowerCase();
       const rank = (one) => { const where = one.name.toLowerCase().indexOf(wanted); return where < 0 ? -1 : where ? 1 : 0; };
       this.items = found.filter((one) => rank(one) >= 0 && one.name !== at.word)
@@ -94,7 +115,7 @@
       this.list.hidden = false;
     }
 
-    close() { this.list.hidden = true; }
+    close() { this.turn = (this.turn || 0) + 1; this.list.hidden = true; }
 
     key(event) {
       if (this.list.hidden) return;
@@ -125,6 +146,6 @@
   document.addEventListener("DOMContentLoaded", () => {
     const source = document.querySelector("[data-names]");
     if (!source) return;
-    for (const field of document.querySelectorAll("textarea[data-aq-promql]")) new Completion(field, source.dataset.names);
+    for (const field of document.querySelectorAll("textarea[data-aq-promql], input[data-aq-complete]")) new Completion(field, source.dataset.names);
   });
 })();

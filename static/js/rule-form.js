@@ -20,14 +20,26 @@
       document.addEventListener("formset:removed", () => this.later());
       // Whoever may only look has no field; the saved rule is checked then.
       this.isShown = !this.expr && panel.dataset.check.split("rule=")[1];
-      if (this.isShown || (this.expr && this.expr.value.trim())) this.check();
+      this.heard = [];
+      if (this.isShown || this.isAsked()) this.check();
       else this.answer.replaceChildren(this.hint());
     }
+
+    isSimple() { return Boolean(this.form.querySelector("[name=mode][value=simple]:checked")); }
+
+    isAsked() {
+      const field = this.isSimple() ? this.form.querySelector("[name=simple_metric]") : this.expr;
+      return Boolean(field && field.value.trim());
+    }
+
+    // Whoever wants to know what the portal answered: (body) => …
+    listen(told) { this.heard.push(told); if (this.last) told(this.last); }
 
     hint() {
       const text = document.createElement("p");
       text.className = "aq-muted";
-      text.textContent = "Type a question in PromQL, such as cpu_usage_percent. What it finds now is shown here.";
+      text.textContent = this.isSimple() ? "Choose a metric. What it finds now is shown here."
+        : "Type a question in PromQL, such as cpu_usage_percent. What it finds now is shown here.";
       return text;
     }
 
@@ -45,7 +57,7 @@
     }
 
     async check() {
-      if (!this.isShown && (!this.expr || !this.expr.value.trim())) { this.answer.replaceChildren(this.hint()); this.clearRows(); return; }
+      if (!this.isShown && !this.isAsked()) { this.answer.replaceChildren(this.hint()); this.clearRows(); return; }
       if (this.request) this.request.abort();
       const request = this.request = new AbortController();
       this.panel.dataset.state = "checking";
@@ -54,7 +66,10 @@
         if (!found.ok) throw new Error(found.status === 403 ? "Sign in again to check." : `The portal answered ${found.status}.`);
         const body = await found.json();
         this.answer.innerHTML = body.html;  // drawn and escaped by the portal's own template
+        if (this.isSimple() && body.expr !== undefined && this.expr) this.expr.value = body.expr;
         this.showRows(body.rows);
+        this.last = body;
+        for (const told of this.heard) told(body);
         this.panel.dataset.state = body.ok ? "ok" : "problem";
         if (body.ok) await this.draw(request);
         else this.figure.hidden = true;

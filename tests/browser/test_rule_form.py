@@ -19,7 +19,7 @@ ANSWER = "#aq-rule-check [data-aq-answer]"
 
 @pytest.fixture
 def form(portal: Any) -> Any:
-    """The empty form of a rule, while two hosts report their CPU."""
+    """The empty form of a rule in PromQL mode, while two hosts report their CPU."""
     build.rule_group(name="hosts")
     at_ms = round(timezone.now().timestamp() * 1000)
     store.append(
@@ -29,7 +29,9 @@ def form(portal: Any) -> Any:
         ],
         now_ms=at_ms,
     )
-    return portal.open(reverse("admin:alerts_rule_add"))
+    page = portal.open(reverse("admin:alerts_rule_add"))
+    page.click(".aq-tab >> text=PromQL")
+    return page
 
 
 def test_an_expression_is_checked_while_it_is_typed(form: Any) -> None:
