@@ -136,10 +136,12 @@ def read_blocks(found: Found, start_ms: int, end_ms: int, from_window: int) -> N
         return
     low = max(start_ms // WINDOW_MS, from_window)
     data = wire.copy_out(
-        "select b.source_id, b.first_ms, b.layout_id, b.n, b.ts, substr(b.v, u.place * b.n * 8 + 1, u.size * b.n * 8)"
+        # Sorted before the slices are cut: megabytes of them would be sorted on disk.
+        "select source_id, first_ms, layout_id, n, ts, substr(v, place * n * 8 + 1, size * n * 8) from ("
+        "select b.source_id, b.first_ms, b.layout_id, b.n, b.ts, b.v, u.place, u.size"
         " from unnest(%s::int[], %s::int[], %s::int[], %s::int[]) u (source_id, layout_id, place, size)"
         " join store_block b on b.source_id = u.source_id and b.layout_id = u.layout_id"
-        " and b.win between %s and %s and b.first_ms between %s and %s order by b.created",
+        " and b.win between %s and %s and b.first_ms between %s and %s order by b.created offset 0) b",
         [*found.columns(), low, end_ms // WINDOW_MS, start_ms - HALF_MS, end_ms],
     )
     if _take_equal_blocks(found, data):
