@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..promql.labels import NAME, Labels, Pair, intern_pairs
 from ..promql.matchers import Matcher, literal_choices, literal_prefix
+from ..promql.text_column import TextColumn, shape_of
 
 Positions = NDArray[np.intp]
 Mask = NDArray[np.bool_]
@@ -54,6 +55,25 @@ class Shape:
         return Labels.of({**labels, **self.labels})
 
 
+class LaidOut:
+    """A long column as a matrix of characters, and which of its values stands at each position of the table."""
+
+    __slots__ = ("_owners", "_positions", "size", "text")
+
+    def __init__(self, column: Column, size: int) -> None:
+        self.size = size
+        self.text = TextColumn(list(column))
+        counts = np.fromiter(map(len, column.values()), np.intp, len(column))
+        self._positions = np.fromiter((place for places in column.values() for place in places), np.intp, counts.sum())
+        self._owners = np.repeat(np.arange(len(column)), counts)
+
+    def mask(self, matching: Mask, matcher: Matcher) -> Mask:
+        """Return which positions satisfy a matcher whose pattern matches these values."""
+        found: Mask = np.full(self.size, matcher.matches(""))
+        found[self._positions] = matching[self._owners] == (matcher.op == "=~")
+        return found
+
+
 class KeyTable:
     """Unique keys by position: ids, label pairs, and for each label name the positions of each value."""
 
@@ -65,6 +85,7 @@ class KeyTable:
         self._id_array: NDArray[np.int32] | None = None
         self._masks: dict[tuple[Matcher, bool], Mask] = {}
         self._sorted: dict[int, list[str]] = {}
+        self._matrices: dict[int, LaidOut] = {}
 
     def copy(self) -> KeyTable:
         """Return a table that can grow on its own."""
@@ -152,6 +173,11 @@ class KeyTable:
         return np.concatenate([known, np.array(added, bool)])
 
     def _mask_column(self, matcher: Matcher, column: Column) -> Mask:
+        if matcher.op in ("=~", "!~") and len(column) >= MIN_SORTED and shape_of(matcher.value) is not None:
+            laid_out = self._laid_out(column)
+            found = laid_out.text.matching(matcher.value)
+            if found is not None:
+                return laid_out.mask(found, matcher)
         accepted = self._accepted(matcher, column)
         if not matcher.matches(""):
             return self._marked(column, accepted, np.zeros(len(self._ids), bool), True)
@@ -183,6 +209,12 @@ class KeyTable:
         low = bisect_left(known, prefix)
         following = prefix[:-1] + chr(ord(prefix[-1]) + 1)  # the least text that is above all with this prefix
         return known[low : bisect_left(known, following, low)]
+
+    def _laid_out(self, column: Column) -> LaidOut:
+        known = self._matrices.get(id(column))
+        if known is None or known.size != len(self._ids):
+            known = self._matrices[id(column)] = LaidOut(column, len(self._ids))
+        return known
 
     @staticmethod
     def _marked(column: Column, values: Iterable[str], mask: Mask, mark: bool) -> Mask:
