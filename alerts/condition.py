@@ -74,10 +74,16 @@ class Finding:
         return tuple((name, expand(found, context)) for name, found in prepared.annotations.items())
 
 
-def find(prepared: PreparedRule, at: datetime, select: promql.Select, previous: Mapping[Labels, AlertState]) -> Finding:
+def find(
+    prepared: PreparedRule,
+    at: datetime,
+    select: promql.Select,
+    previous: Mapping[Labels, AlertState],
+    bounds: promql.Limits | None = None,
+) -> Finding:
     """Ask the rule's question at `at` and say where its condition holds; raises QueryError and StateError."""
     assert prepared.query is not None  # noqa: S101  (callers look at `problem` first)
-    result = query.instant(prepared.query, at, select=select)
+    result = query.instant(prepared.query, at, select=select, limits=bounds)
     labels, values = _elements(result)
     finding = Finding(at, len(labels), values, labels, warnings=(*result.warnings, *result.infos))
     finding.surroundings = _surroundings(prepared, at, select)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -21,7 +21,7 @@ from alerts.engine.resend import restore
 from alerts.engine.state import Advance, LimitExceededError, StateError, advance
 from alerts.models import Alert, Event, GroupClock, RuleGroup, RuleStatus, Threshold
 from alerts.prepared import PreparedGroup, PreparedRule, latest_slot, prepare
-from monitoring import query, store
+from monitoring import promql, query, store
 from monitoring.promql import QueryError
 
 log = structlog.get_logger(__name__)
@@ -50,6 +50,8 @@ class _Slot:
     outcome: Outcome
     statuses: dict[int, RuleStatus]
     asked_at: datetime  # earlier than `at` by the group's query offset (PR-11)
+    limits: promql.Limits
+    deadline: float  # of time.perf_counter
     record: records.Recorder = field(default_factory=records.Recorder)
     told: list[Alert] = field(default_factory=list)
     has_changed: bool = False
@@ -59,13 +61,33 @@ class _Slot:
 _quiet: set[int] = set()
 
 
-def due(at: datetime, limit: int = 1000) -> list[int]:
-    """Ids of the enabled groups whose slot has come, the latest first; gives new groups their clock."""
+@dataclass(frozen=True)
+class Due:
+    """Ids of groups whose slot has come, longest waiting first; slow ones took longer than SLOW_SECONDS last time."""
+
+    quick: list[int]
+    slow: list[int]
+
+
+# A group that takes longer is evaluated after the others and never by all processes at once.
+SLOW_SECONDS = 1.0
+
+
+def due(at: datetime, limit: int = 1000) -> Due:
+    """Return the enabled groups whose slot has come; gives new groups their clock."""
     without = RuleGroup.objects.filter(is_enabled=True, clock__isnull=True)
     clocks = [GroupClock(group=group, next_slot_at=latest_slot(group, at)) for group in without]
     GroupClock.objects.bulk_create(clocks, ignore_conflicts=True)
     ready = GroupClock.objects.filter(group__is_enabled=True, next_slot_at__lte=at).order_by("next_slot_at")
-    return list(ready.values_list("group_id", flat=True)[:limit])
+    found = list(ready.values_list("group_id", "last_duration_seconds")[:limit])
+    slow = [group_id for group_id, seconds in found if seconds is not None and seconds > SLOW_SECONDS]
+    return Due([group_id for group_id, _ in found if group_id not in set(slow)], slow)
+
+
+def next_slots(at: datetime, until: datetime) -> list[datetime]:
+    """Return the planned times of enabled groups after `at` and not after `until`, in order."""
+    clocks = GroupClock.objects.filter(group__is_enabled=True, next_slot_at__gt=at, next_slot_at__lte=until)
+    return list(clocks.order_by("next_slot_at").values_list("next_slot_at", flat=True))
 
 
 def evaluate(group_id: int, at: datetime) -> Outcome | None:
@@ -97,7 +119,7 @@ def _evaluate_claimed(clock: GroupClock, at: datetime, started: float) -> Outcom
     slot_at = latest_slot(group.group, at)
     interval = timedelta(seconds=group.group.interval_seconds)
     missed = max(round((slot_at - clock.next_slot_at) / interval), 0) if clock.last_slot_at else 0
-    slot = _begin(group, clock, slot_at)
+    slot = _begin(group, clock, slot_at, started)
     slot.outcome.missed_slots = missed
     _after_outage(slot, clock)
     _note_expired(group, clock.last_slot_at, slot_at)
@@ -113,13 +135,16 @@ def _evaluate_claimed(clock: GroupClock, at: datetime, started: float) -> Outcom
     return slot.outcome
 
 
-def _begin(group: PreparedGroup, clock: GroupClock, at: datetime) -> _Slot:
+def _begin(group: PreparedGroup, clock: GroupClock, at: datetime, started: float) -> _Slot:
     asked_at = at - timedelta(seconds=group.group.query_offset_seconds)
     memory = alert_rows.recall(clock.group_id, clock.state_version)
-    series = SlotSeries(to_ms(asked_at), query.for_slot(asked_at))
+    env = settings.ENV
+    limits = replace(query.default_limits(), timeout_seconds=env.rule_timeout_seconds, max_series=env.rule_max_series)
+    series = SlotSeries(to_ms(asked_at), query.for_slot(asked_at, limits))
     ids = [prepared.rule.pk for prepared in group.rules]
     statuses = {status.rule_id: status for status in RuleStatus.objects.filter(rule_id__in=ids)}
-    return _Slot(group, at, memory, series, Outcome(group.group.name, at), statuses, asked_at)
+    outcome, deadline = Outcome(group.group.name, at), started + env.group_timeout_seconds
+    return _Slot(group, at, memory, series, outcome, statuses, asked_at, limits, deadline)
 
 
 def _after_outage(slot: _Slot, clock: GroupClock) -> None:
@@ -159,7 +184,7 @@ def _evaluate_rule(slot: _Slot, prepared: PreparedRule) -> None:
     problem, finding, step = prepared.problem, None, None
     try:
         if not problem:
-            finding = find(prepared, slot.asked_at, slot.series.select, previous)
+            finding = find(prepared, slot.asked_at, slot.series.select, previous, _limits_now(slot, started))
             step = _apply(slot, prepared, finding, previous)
     except LimitExceededError as error:
         problem = str(error)
@@ -172,6 +197,18 @@ def _evaluate_rule(slot: _Slot, prepared: PreparedRule) -> None:
     seconds = time.perf_counter() - started
     slot.record.add(prepared, seconds, problem, finding, previous, step)
     _note_status(slot, prepared, problem, finding, seconds)
+
+
+def _limits_now(slot: _Slot, now: float) -> promql.Limits:
+    """What one rule may ask for: no longer than what is left of the group's time; raises LimitError when none is."""
+    left = slot.deadline - now
+    if left <= 0:
+        allowed = settings.ENV.group_timeout_seconds
+        remedy = "split the group, make its slow rules cheaper, or raise ALPHAQ_GROUP_TIMEOUT"
+        raise promql.LimitError("group_timeout", allowed, None, "the rules before it used up the group's time", remedy)
+    if left >= slot.limits.timeout_seconds:
+        return slot.limits
+    return replace(slot.limits, timeout_seconds=left)
 
 
 def _apply(slot: _Slot, prepared: PreparedRule, finding: Finding, previous: alert_rows.States) -> Advance | None:

@@ -101,6 +101,9 @@ class Env:
     query_max_samples: int
     query_max_series: int
     query_timeout_seconds: float
+    rule_timeout_seconds: float
+    rule_max_series: int
+    group_timeout_seconds: float
     collects: bool
     scrapes: bool
     profiles_kept: int
@@ -267,6 +270,11 @@ def _query_limits(reader: _Reader) -> dict[str, Any]:
         "query_max_samples": int(reader.number("ALPHAQ_QUERY_MAX_SAMPLES", 50e6, 1000, 1e10)),
         "query_max_series": int(reader.number("ALPHAQ_QUERY_MAX_SERIES", 200_000, 10, 1e8)),
         "query_timeout_seconds": reader.number("ALPHAQ_QUERY_TIMEOUT", 60, 0.1, 3600),
+        # A rule is asked again and again, next to others: it may take less than a person's question. A group must end
+        # well before the worker's own time limit (90 s), or its slot would be rolled back for ever.
+        "rule_timeout_seconds": reader.duration("ALPHAQ_RULE_TIMEOUT", 15, 0.1, 60),
+        "rule_max_series": int(reader.number("ALPHAQ_RULE_MAX_SERIES", 200_000, 10, 1e8)),
+        "group_timeout_seconds": reader.duration("ALPHAQ_GROUP_TIMEOUT", 45, 0.1, 60),
     }
 
 

@@ -159,20 +159,20 @@ def range_(
         return promql.range_(expr, to_ms(start), to_ms(end), step_ms, select or _backend().select, limits)
 
 
-def for_slot(at: datetime) -> Select:
+def for_slot(at: datetime, limits: Limits | None = None) -> Select:
     """Return a Select for all rules of one slot: each distinct selector is read once, recent samples from memory.
 
     What must be read from tables is read in a savepoint with a time limit: a rule that asks for too much fails alone.
     """
     if server := remote_backend():
         return _once_each(server.select)
-    reader, limits = shared_select(to_ms(at)), default_limits()
+    reader, allowed = shared_select(to_ms(at)), limits or default_limits()
 
     def select(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Sequence[Block]:
         found = reader.from_memory(matchers, start_ms, end_ms)
         if found is not None:
             return found
-        with _savepoint_limit(limits):
+        with _savepoint_limit(allowed):
             return reader(matchers, start_ms, end_ms)
 
     return select

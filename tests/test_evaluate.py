@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from datetime import datetime, timedelta
 
@@ -274,7 +275,7 @@ def test_a_slot_is_evaluated_once():
     (at,) = slots(rule, 1)
     run(rule, at)
     assert evaluate.evaluate(rule.group_id, at) is None
-    assert rule.group_id not in evaluate.due(at)
+    assert evaluate.due(at) == evaluate.Due([], [])
 
 
 def test_a_shadow_rule_is_evaluated_and_never_told():
@@ -504,3 +505,51 @@ def test_pf5_a_group_that_was_only_late_goes_on_by_its_old_clock():
     run(neighbour, last + timedelta(seconds=150))
     run(rule, back)
     assert Alert.objects.get(rule=rule).active_since == first
+
+
+def test_a_rule_that_matches_too_many_series_fails_alone_and_says_so(settings):
+    rule = cpu_rule()
+    small = build.rule("Small", "vector(1)", group=rule.group)
+    settings.ENV = dataclasses.replace(settings.ENV, rule_max_series=1)
+    (at,) = slots(rule, 1)
+    measure(at, ana=99, ben=85)
+    outcome = run(rule, at)
+    assert outcome.errors == 1
+    assert "too many series" in RuleStatus.objects.get(rule=rule).last_error
+    assert RuleStatus.objects.get(rule=small).health == RuleStatus.Health.OK
+
+
+def test_a_rule_after_slow_ones_says_that_the_time_of_the_group_is_used_up_and_keeps_its_alerts(settings):
+    rule = cpu_rule()
+    first, second = slots(rule, 2)
+    measure(first, ana=99)
+    run(rule, first)
+    settings.ENV = dataclasses.replace(settings.ENV, group_timeout_seconds=0.0)
+    measure(second, ana=20)
+    run(rule, second)
+    assert "used up the group's time" in RuleStatus.objects.get(rule=rule).last_error
+    assert firing() == {("ana", "warning"), ("ana", "critical")}
+
+
+def test_a_rule_that_takes_too_long_is_stopped_and_says_so(settings):
+    rule = build.rule(expr="count_over_time(cpu_usage_percent[5m:1s]) > 0")
+    (at,) = slots(rule, 1)
+    measure(at, ana=99)
+    settings.ENV = dataclasses.replace(settings.ENV, rule_timeout_seconds=1e-9)
+    run(rule, at)
+    assert "took too long" in RuleStatus.objects.get(rule=rule).last_error
+
+
+def test_a_group_that_was_slow_is_due_apart_from_the_quick_ones():
+    quick, slow = cpu_rule(), build.rule("Slow", group=build.rule_group(name="slow"))
+    evaluate.due(T0)
+    GroupClock.objects.filter(group=slow.group_id).update(last_duration_seconds=5)
+    assert evaluate.due(T0 + timedelta(minutes=1)) == evaluate.Due([quick.group_id], [slow.group_id])
+
+
+def test_the_slots_until_the_next_tick_are_known_ahead():
+    rule = cpu_rule()
+    first, second = slots(rule, 2)
+    run(rule, first)
+    assert evaluate.next_slots(first, second) == [second]
+    assert evaluate.next_slots(first, second - timedelta(milliseconds=1)) == []
