@@ -33,7 +33,9 @@ app.autodiscover_tasks(["monitoring", "alerts"])
 @signals.heartbeat_sent.connect
 def _say_alive(sender: Any = None, **_: object) -> None:
     """A worker tells that it lives when it is ready and with each of Celery's own heartbeats (every 2 s)."""
-    heartbeats.beat("worker", getattr(sender, "hostname", None) or settings.ENV.host_name, time.time())
+    # A heartbeat is sent by Celery's Heart, which knows the worker's name only by its dispatcher of events.
+    named = sender if hasattr(sender, "hostname") else getattr(sender, "eventer", None)
+    heartbeats.beat("worker", getattr(named, "hostname", None) or settings.ENV.host_name, time.time())
 
 
 @signals.worker_before_create_process.connect
