@@ -6,7 +6,7 @@ Hides: bulk SQL, and the memory that spares reading rows while one process evalu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 from django.urls import reverse
 
+from alerts import bulk
 from alerts.engine.fingerprint import fingerprint
 from alerts.engine.state import Advance, AlertState, Cause, Kind, State, Transition
 from alerts.models import Alert, Event, Rule
@@ -82,57 +83,89 @@ def state_of(alert: Alert, labels: Labels) -> AlertState:
     )
 
 
-def save(
-    memory: GroupMemory, rule: Rule, advance: Advance, at: datetime, outgoing: Outgoing = _UNCHANGED
-) -> list[Alert]:
-    """Write what an evaluation changed and return the alerts that fired or resolved; call inside a transaction."""
-    ids = memory.ids.setdefault(rule.pk, {})
-    fresh = [state for state in advance.changed if state.labels not in ids]
-    known = [state for state in advance.changed if state.labels in ids]
-    _insert(rule, fresh, ids, at, outgoing)
-    _update(known, ids, at)
-    _write_events(rule, advance.transitions, ids)
-    _delete_dropped(advance, ids)
-    told = _spoken(advance.transitions, ids)
-    for labels, state in list(advance.states.items()):
-        if not state.is_active:
-            ids.pop(labels, None)
-    memory.states[rule.pk] = {labels: state for labels, state in advance.states.items() if state.is_active}
+@dataclass(frozen=True)
+class Changes:
+    """What one evaluation changed of one rule."""
+
+    rule: Rule
+    step: Advance
+    outgoing: Outgoing = _UNCHANGED
+
+
+def save(memory: GroupMemory, changes: Sequence[Changes], at: datetime) -> list[Alert]:
+    """Write what an evaluation changed of the rules of a group, in a few statements for all of them.
+
+    Returns the alerts that fired or resolved, in the order of the rules. Call it inside a transaction.
+    """
+    known = [(state, ids[state.labels]) for one, ids in _each(memory, changes)
+             for state in one.step.changed if state.labels in ids]  # fmt: skip
+    _insert(memory, changes, at)
+    _update(known, at)
+    _write_events(memory, changes)
+    _delete_dropped(memory, changes)
+    told = [pk for one, ids in _each(memory, changes) for pk in _spoken(one.step.transitions, ids)]
+    for one, ids in _each(memory, changes):
+        for labels, state in one.step.states.items():
+            if not state.is_active:
+                ids.pop(labels, None)
+        memory.states[one.rule.pk] = {labels: state for labels, state in one.step.states.items() if state.is_active}
     if not told:
         return []
-    return list(Alert.objects.filter(pk__in=told).select_related("rule", "threshold"))
+    rows = Alert.objects.select_related("rule", "threshold").in_bulk(told)
+    return [rows[pk] for pk in dict.fromkeys(told)]
+
+
+def _each(memory: GroupMemory, changes: Sequence[Changes]) -> Iterator[tuple[Changes, dict[Labels, int]]]:
+    """Each rule's changes with the ids of its rows."""
+    for one in changes:
+        yield one, memory.ids.setdefault(one.rule.pk, {})
 
 
 def mend(memory: GroupMemory, rule_id: int, mended: Mapping[Labels, AlertState], at: datetime) -> int:
     """Write the alerts of a rule whose clocks were mended after an outage; returns how many. Inside a transaction."""
     states = memory.states.get(rule_id, {})
     changed = [state for labels, state in mended.items() if state is not states.get(labels)]
-    _update(changed, memory.ids.get(rule_id, {}), at)
+    ids = memory.ids.get(rule_id, {})
+    _update([(state, ids[state.labels]) for state in changed], at)
     states.update({state.labels: state for state in changed})
     return len(changed)
 
 
-def _insert(rule: Rule, states: Sequence[AlertState], ids: dict[Labels, int], at: datetime, outgoing: Outgoing) -> None:
-    told = [outgoing.labels(state.labels) for state in states]
-    rows = [
-        Alert(
-            rule=rule,
-            name=(labels or state.labels).get("alertname")[:200],
-            fingerprint=fingerprint(labels or state.labels),
-            labels=(labels or state.labels).as_dict(),
-            identity=None if labels in (None, state.labels) else state.labels.as_dict(),
-            severity=(labels or state.labels).get("severity")[:50],
-            # An alert that relabelling drops exists, and nobody is told of it (PN-6).
-            is_shadow=rule.life == Rule.Life.SHADOW or labels is None,
-            rule_revision=rule.revision,
-            generator_url=settings.ENV.external_url + reverse("admin:alerts_rule_change", args=[rule.pk]),
-            updated_at=at,
-            **_columns(state),
-        )
-        for state, labels in zip(states, told, strict=True)
+def _insert(memory: GroupMemory, changes: Sequence[Changes], at: datetime) -> None:
+    fresh = [
+        (one, ids, state)
+        for one, ids in _each(memory, changes)
+        for state in one.step.changed
+        if state.labels not in ids
     ]
-    for row, state in zip(Alert.objects.bulk_create(rows, batch_size=1000), states, strict=True):
+    urls = {one.rule.pk: _generator_url(one.rule) for one, _, _ in fresh}
+    rows = [_row(one, state, urls[one.rule.pk], at) for one, _, state in fresh]
+    bulk.insert(rows)
+    for row, (_, ids, state) in zip(rows, fresh, strict=True):
         ids[state.labels] = row.pk
+
+
+def _generator_url(rule: Rule) -> str:
+    return settings.ENV.external_url + reverse("admin:alerts_rule_change", args=[rule.pk])
+
+
+def _row(change: Changes, state: AlertState, url: str, at: datetime) -> Alert:
+    labels, rule = change.outgoing.labels(state.labels), change.rule
+    shown = labels or state.labels
+    return Alert(
+        rule=rule,
+        name=shown.get("alertname")[:200],
+        fingerprint=fingerprint(shown),
+        labels=shown.as_dict(),
+        identity=None if labels in (None, state.labels) else state.labels.as_dict(),
+        severity=shown.get("severity")[:50],
+        # An alert that relabelling drops exists, and nobody is told of it (PN-6).
+        is_shadow=rule.life == Rule.Life.SHADOW or labels is None,
+        rule_revision=rule.revision,
+        generator_url=url,
+        updated_at=at,
+        **_columns(state),
+    )
 
 
 def _columns(state: AlertState) -> dict[str, Any]:
@@ -176,33 +209,33 @@ WHERE a.id = v.id
 """
 
 
-def _update(states: Sequence[AlertState], ids: Mapping[Labels, int], at: datetime) -> None:
+def _update(states: Sequence[tuple[AlertState, int]], at: datetime) -> None:
     if not states:
         return
-    rows = [_columns(state) for state in states]
+    rows = [_columns(state) for state, _ in states]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
     columns["annotations"] = [json.dumps(row["annotations"]) for row in rows]
-    columns["id"] = [ids[state.labels] for state in states]
+    columns["id"] = [pk for _, pk in states]
     with connection.cursor() as cursor:
         cursor.execute(_UPDATE, {**columns, "at": at})
 
 
-def _write_events(rule: Rule, transitions: Iterable[Transition], ids: Mapping[Labels, int]) -> None:
-    Event.objects.bulk_create(
+def _write_events(memory: GroupMemory, changes: Sequence[Changes]) -> None:
+    bulk.insert(
         [
             Event(
                 # The row of an alert that ended while pending goes; what happened to it stays with the rule.
                 alert_id=None if transition.kind is Kind.DROPPED else ids.get(transition.labels),
-                rule=rule,
+                rule=one.rule,
                 at=transition.at,
                 kind=transition.kind.value,
                 reason=_with_labels(transition) if transition.kind is Kind.DROPPED else transition.reason,
                 value=_finite(transition.value),
                 limit_value=transition.limit,
             )
-            for transition in transitions
-        ],
-        batch_size=1000,
+            for one, ids in _each(memory, changes)
+            for transition in one.step.transitions
+        ]
     )
 
 
@@ -210,10 +243,15 @@ def _with_labels(transition: Transition) -> str:
     return f"{transition.labels}: {transition.reason}"
 
 
-def _delete_dropped(advance: Advance, ids: dict[Labels, int]) -> None:
-    dropped = [transition.labels for transition in advance.transitions if transition.kind is Kind.DROPPED]
+def _delete_dropped(memory: GroupMemory, changes: Sequence[Changes]) -> None:
+    dropped = [
+        ids.pop(transition.labels)
+        for one, ids in _each(memory, changes)
+        for transition in one.step.transitions
+        if transition.kind is Kind.DROPPED and transition.labels in ids
+    ]
     if dropped:
-        Alert.objects.filter(pk__in=[ids.pop(labels) for labels in dropped if labels in ids]).delete()
+        Alert.objects.filter(pk__in=dropped).delete()
 
 
 def _spoken(transitions: Iterable[Transition], ids: Mapping[Labels, int]) -> list[int]:

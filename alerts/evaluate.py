@@ -53,10 +53,12 @@ class _Slot:
     limits: promql.Limits
     deadline: float  # of time.perf_counter
     record: records.Recorder = field(default_factory=records.Recorder)
-    told: list[Alert] = field(default_factory=list)
+    changes: list[alert_rows.Changes] = field(default_factory=list)
+    noted: list[RuleStatus] = field(default_factory=list)
     has_changed: bool = False
 
 
+STATUS_FIELDS = [field.name for field in RuleStatus._meta.concrete_fields if not field.primary_key]
 # Groups whose last row in this process was empty: nothing of theirs is left to end with a stale marker.
 _quiet: set[int] = set()
 
@@ -219,7 +221,7 @@ def _apply(slot: _Slot, prepared: PreparedRule, finding: Finding, previous: aler
     if step.transitions or step.changed or step.removed:
         step = finding.with_annotations(prepared, step)
         slot.has_changed = True
-        slot.told += alert_rows.save(slot.memory, prepared.rule, step, slot.at, prepared.outgoing)
+        slot.changes.append(alert_rows.Changes(prepared.rule, step, prepared.outgoing))
     else:
         slot.memory.states[prepared.rule.pk] = step.states
     slot.outcome.transitions += len(step.transitions)
@@ -239,7 +241,7 @@ def _drop_all(slot: _Slot, prepared: PreparedRule) -> None:
 
 
 def _note_status(slot: _Slot, prepared: PreparedRule, problem: str, finding: Finding | None, seconds: float) -> None:
-    """Write the rule's health when it changed; how long it took is refreshed at most once a minute."""
+    """Note the rule's health when it changed; how long it took is refreshed at most once a minute."""
     count = finding.series_count if finding else 0
     old = slot.statuses.get(prepared.rule.pk)
     health = RuleStatus.Health.ERROR if problem else RuleStatus.Health.OK
@@ -253,17 +255,16 @@ def _note_status(slot: _Slot, prepared: PreparedRule, problem: str, finding: Fin
     if is_same and is_recent and (old is not None and old.series_count == count):
         return
     since = (old.matches_nothing_since if old else None) or slot.at
-    RuleStatus.objects.update_or_create(
+    noted = RuleStatus(
         rule=prepared.rule,
-        defaults={
-            "health": health,
-            "last_error": problem,
-            "evaluated_at": slot.at,
-            "duration_seconds": seconds,
-            "series_count": count,
-            "matches_nothing_since": since if nothing else None,
-        },
+        health=health,
+        last_error=problem,
+        evaluated_at=slot.at,
+        duration_seconds=seconds,
+        series_count=count,
+        matches_nothing_since=since if nothing else None,
     )
+    slot.noted.append(noted)
     if problem and not (old and old.last_error == problem):
         log.warning("rule_not_evaluated", rule=prepared.rule.name, group=slot.outcome.group, problem=problem)
 
@@ -286,8 +287,12 @@ def _finish(slot: _Slot) -> None:
     if len(slot.series) or group_id not in _quiet:
         store.append([slot.series.scrape(source_of(slot.group))], now_ms=to_ms(slot.at))
     (_quiet.discard if len(slot.series) else _quiet.add)(group_id)
+    told = alert_rows.save(slot.memory, slot.changes, slot.at)
+    RuleStatus.objects.bulk_create(
+        slot.noted, update_conflicts=True, unique_fields=["rule"], update_fields=STATUS_FIELDS, batch_size=1000
+    )
     if slot.has_changed:
         slot.memory.version += 1
-    spoken: Sequence[Alert] = [alert for alert in slot.told if not alert.is_shadow]
+    spoken: Sequence[Alert] = [alert for alert in told if not alert.is_shadow]
     if spoken:
         dispatch.route(spoken, slot.at)

@@ -77,7 +77,7 @@ def _stamp(group: RuleGroup) -> tuple[object, ...]:
     has_objects = Q(model__isnull=False) | Q(version__isnull=False) | Q(host__isnull=False)
     scoped = Count("id", filter=has_objects)
     thresholds = rows.aggregate(Count("id"), Max("id"), Max("updated_at"), scoped=scoped)
-    objects = scope.state_of_registry(group.rules.values("id")) if thresholds["scoped"] else ()
+    objects = scope.state_of_registry(group.rules.all()) if thresholds["scoped"] else ()
     terms = (group.interval_seconds, group.query_offset_seconds, group.limit, group.name)
     return (*terms, *rules.values(), *thresholds.values(), *objects)
 

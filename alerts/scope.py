@@ -7,11 +7,11 @@ them, host as the hosts' own samples have it, gpu and uuid as the GPU collector 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from django.core.exceptions import ObjectDoesNotExist
+from django.db.models import QuerySet
 
-from alerts.models import Threshold
+from alerts.models import Rule, Threshold
 from monitoring.models import ModelVersion
 from monitoring.promql import Matcher
 
@@ -48,9 +48,9 @@ def _matchers(row: Threshold) -> tuple[Matcher, ...] | None:
     return tuple(found)
 
 
-def state_of_registry(rule_ids: Iterable[int]) -> tuple[object, ...]:
-    """Return what changes whenever the objects that these rules' limits are for change; () when there are none."""
-    rows = Threshold.objects.filter(rule_id__in=rule_ids)
+def state_of_registry(rules: QuerySet[Rule]) -> tuple[object, ...]:
+    """Return what changes whenever the objects that the limits of rules are for change; () when there are none."""
+    rows = Threshold.objects.filter(rule__in=rules)
     scoped = rows.exclude(model=None, version=None, host=None)
     names = scoped.order_by("pk").values_list(
         "pk", "model__name", "version__model__name", "version__version", "host__name"
