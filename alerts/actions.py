@@ -322,6 +322,12 @@ def end_alerts(rule: Rule, user: User, at: datetime, words: str, group_ids: Iter
     return len(active)
 
 
+@transaction.atomic
+def end_stale_alerts(rule: Rule, at: datetime, words: str) -> int:
+    """End what a rule has raised when nobody evaluates it any more (PN-8); returns how many."""
+    return end_alerts(rule, None, at, words)
+
+
 @dataclass(frozen=True)
 class Limit:
     """What somebody wants a limit to be; with `row_id` that row is changed, else one is added for `selector`."""

@@ -15,7 +15,7 @@ from typing import Any, cast
 from django.core.paginator import Page, Paginator
 from django.db.models import Case, Count, IntegerField, Max, Model, Q, QuerySet, Value, When
 
-from alerts import compose, graph
+from alerts import compose, graph, stopped
 from alerts.engine.units import PLAIN
 from alerts.engine.units import unit_of as unit_of_query
 from alerts.models import Alert, GroupAlert, Notification
@@ -61,6 +61,7 @@ class Row:
     kept: int = 0  # messages that wait for a way out
     trouble: str = ""  # the answer to the last message that did not arrive
     muted: str = ""  # why nobody is told
+    stale_since: datetime | None = None  # when its rule was last evaluated, if that is too long ago
 
 
 @dataclass
@@ -142,7 +143,7 @@ def _ordered(rows: QuerySet[Alert]) -> QuerySet[Alert]:
     )
     # What has resolved is history, and history is read from its end.
     is_over = Case(When(state=Alert.State.RESOLVED, then=Value(0)), default=by_severity, output_field=IntegerField())
-    related = rows.select_related("rule", "acknowledged_by")
+    related = rows.select_related("rule__group__clock", "acknowledged_by")
     return related.order_by(by_state, is_over, "-fired_at", "-id")
 
 
@@ -190,6 +191,7 @@ def _row(alert: Alert, told: dict[str, Any], muted: str, at: datetime) -> Row:
         trouble=told.get("trouble") or "",
         kept=told.get("kept", 0),
         muted=muted,
+        stale_since=stopped.stale_since(alert, at),
     )
 
 

@@ -34,6 +34,7 @@ from alerts import (
     metrics,
     reminders,
     silence_notice,
+    stopped,
 )
 from alerts.models import Notification
 from monitoring import heartbeats
@@ -212,6 +213,7 @@ def keep_house() -> Any:
     clicks.work_off(_now())
     clicks.expire(_now())
     remind()
+    stopped.care_for(_now())
     silence_notice.tell_ending(_now())
     backtest_runs.end_lost(_now())
     if backtest_runs.is_waiting():

@@ -16,7 +16,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 from django.views.generic import TemplateView, View
 
-from alerts import actions, alert_list, alert_story, slack_setup
+from alerts import actions, alert_list, alert_story, slack_setup, stopped
 from alerts.models import Alert, Integration
 from alphaq_portal.ui import PortalPageMixin, admin_url
 from monitoring.promql import QueryError
@@ -74,6 +74,7 @@ class AlertPage(PortalPageMixin, TemplateView):
             trail=[("Alerts", reverse("alerts:alerts"))],
             here=f"{alert.name} {alert.pk}",
             alert=alert,
+            stale_since=stopped.stale_since(alert, at),
             story=alert_story.tell(alert, at),
             chart_unit=alert_list.unit_of(alert),
             chart_limits=alert_story.chart_limits(alert),
@@ -258,7 +259,7 @@ class ConnectSlack(PortalPageMixin, TemplateView):
 
 
 def _alert(pk: int) -> Alert:
-    return get_object_or_404(Alert.objects.select_related("rule__group", "threshold", "acknowledged_by"), pk=pk)
+    return get_object_or_404(Alert.objects.select_related("rule__group__clock", "threshold", "acknowledged_by"), pk=pk)
 
 
 def _matchers(typed: Any) -> list[str]:

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from alerts.models import Alert, GroupClock, Notification
+from alerts.stopped import is_stopped
 from alphaq_portal.chrome import NAVIGATION, Entry
 
 # Pages ask every 10 s; what is younger than this is told again without asking the database.
@@ -37,6 +38,7 @@ class PortalStatus:
     firing: dict[str, int] = field(default_factory=dict)  # by severity, worst first
     unanswered: int = 0  # critical ones that nobody has acknowledged or snoozed within ANSWER_WITHIN
     groups: int = 0  # rule groups that are on
+    stopped: int = 0  # rule groups that have not been evaluated for so long that their alerts are stale
     lag_seconds: float = 0.0  # how long the oldest due group waits
     backlog: int = 0  # notifications waiting or being sent
     kept: int = 0  # notifications kept because no way out is configured
@@ -63,7 +65,9 @@ def read_status(at: datetime) -> PortalStatus:
     )
     counts = {row["severity"] or "none": row["count"] for row in rows}
     order = [name for name in SEVERITIES if name in counts] + sorted(set(counts) - set(SEVERITIES))
-    clocks = GroupClock.objects.filter(group__is_enabled=True).aggregate(due=Min("next_slot_at"), groups=Count("pk"))
+    clocks = GroupClock.objects.filter(group__is_enabled=True).aggregate(
+        due=Min("next_slot_at"), groups=Count("pk"), stopped=Count("pk", filter=is_stopped(at, "group__"))
+    )
     state = Notification.State
     waiting = (state.QUEUED, state.SENDING, state.KEPT, state.DEAD)
     messages = dict(
@@ -78,6 +82,7 @@ def read_status(at: datetime) -> PortalStatus:
         firing={name: counts[name] for name in order},
         unanswered=sum(row["unanswered"] for row in rows),
         groups=clocks["groups"],
+        stopped=clocks["stopped"],
         lag_seconds=max(0.0, late),
         backlog=messages.get(state.QUEUED, 0) + messages.get(state.SENDING, 0),
         kept=messages.get(state.KEPT, 0),

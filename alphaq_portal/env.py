@@ -104,6 +104,7 @@ class Env:
     rule_timeout_seconds: float
     rule_max_series: int
     group_timeout_seconds: float
+    evaluation_stopped: str  # "show", "resolve" or "announce"
     collects: bool
     scrapes: bool
     profiles_kept: int
@@ -185,6 +186,14 @@ class _Reader:
         if raw in ("", "1", "true", "yes", "on", "0", "false", "no", "off"):
             return default if raw == "" else raw in ("1", "true", "yes", "on")
         self.problems.append(f"{name}={raw!r}: give 1 or 0")
+        return default
+
+    def choice(self, name: str, default: str, *others: str) -> str:
+        """One of some words; the first is what counts when nothing is said."""
+        raw = self.text(name).lower() or default
+        if raw in (default, *others):
+            return raw
+        self.problems.append(f"{name}={raw!r}: give {', '.join(others)} or {default}")
         return default
 
     def items(self, name: str, default: list[str]) -> list[str]:
@@ -328,6 +337,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "for_grace_seconds": reader.duration("ALPHAQ_FOR_GRACE", 600, 0, 86400),
         "outage_tolerance_seconds": reader.duration("ALPHAQ_OUTAGE_TOLERANCE", 3600, 0, 7 * 86400),
         **_query_limits(reader),
+        "evaluation_stopped": reader.choice("ALPHAQ_EVALUATION_STOPPED", "show", "resolve", "announce"),
         "collects": reader.flag("ALPHAQ_COLLECT", True),
         "scrapes": reader.flag("ALPHAQ_SCRAPE", True),
         "profiles_kept": int(reader.number("ALPHAQ_PROFILES_KEPT", 200, 0, 10_000)),
