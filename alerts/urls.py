@@ -2,7 +2,17 @@
 
 from django.urls import include, path
 
-from alerts import amapi, amfile_views, backtest_views, interactions, rule_views, rulefile_views, views, why_views
+from alerts import (
+    amapi,
+    amfile_views,
+    backtest_views,
+    interactions,
+    rule_views,
+    rulefile_views,
+    sheet_views,
+    views,
+    why_views,
+)
 from alerts.admin.silence_windows import SilenceWindows
 
 app_name = "alerts"
@@ -25,6 +35,7 @@ urlpatterns = [
     path("why/", why_views.WhyPage.as_view(), name="why"),
     path("routes/test/", why_views.RouteTestPage.as_view(), name="route_test"),
     path("rules/<int:pk>/history/", rule_views.RuleHistory.as_view(), name="rule_history"),
+    path("rules/limits/", sheet_views.LimitSheet.as_view(), name="limit_sheet"),
     path("rules/bulk/", rule_views.RulesBulk.as_view(), name="rules_bulk"),
     path("rules/import/", rulefile_views.ImportRules.as_view(), name="rules_import"),
     path("rules/export/", rulefile_views.ExportRules.as_view(), name="rules_export"),
