@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from alerts import graph
+from alerts import graph, winners
 from alerts.condition import Finding, find
 from alerts.engine import lint, template, thresholds
 from alerts.engine.durations import format_duration
@@ -88,6 +88,10 @@ class Check:
     unit: Unit = PLAIN
     reach: str = ""  # what the question speaks of: 3 models on 2 hosts
     scopes: dict[str, list[str]] = field(default_factory=dict)  # the labels that a limit can be told apart by
+    ties: dict[str, str] = field(default_factory=dict)  # by place: another row is as exact
+    series: list[str] = field(default_factory=list)  # of which one may ask which row wins
+    chosen: str = ""
+    rulings: list[winners.Ruling] = field(default_factory=list)
 
     @property
     def is_ok(self) -> bool:
@@ -95,8 +99,10 @@ class Check:
         return self.parse_problem is None and not self.problem
 
 
-def check(rule: Rule, rows: Sequence[TypedRow], at: datetime, interval_seconds: float = 15.0) -> Check:
-    """Check a rule as typed with its rows; `rule` need not be saved, nor valid."""
+def check(
+    rule: Rule, rows: Sequence[TypedRow], at: datetime, interval_seconds: float = 15.0, chosen: str = ""
+) -> Check:
+    """Check a rule as typed with its rows; `rule` need not be saved, nor valid. `chosen`: a series to explain."""
     found = Check()
     try:
         parsed = promql.parse(rule.expr)
@@ -116,6 +122,9 @@ def check(rule: Rule, rows: Sequence[TypedRow], at: datetime, interval_seconds: 
         found.scopes = scopes(finding.labels)
         found.reach = reach(finding.labels)
         _weigh(found, rule, finding, limits, unit, at)
+        if finding.resolution is not None and len(limits) > 1:
+            places = {number: one.place for number, one in enumerate(rows, 1)}
+            _tell_rows_apart(found, finding, limits, places, chosen)
     found.remarks = _remarks(rule, enabled, finding, at, interval_seconds)
     return found
 
@@ -239,6 +248,21 @@ def _weigh(found: Check, rule: Rule, finding: Finding, limits: dict[str, Limit],
     else:
         found.nearest, found.more = _of_condition(found, rule, finding, unit, at)
     _tell_outcome(found, rule, finding)
+
+
+def _tell_rows_apart(
+    found: Check, finding: Finding, limits: dict[str, Limit], places: dict[int, str], chosen: str
+) -> None:
+    """Name ties between rows, and say which row wins for the chosen series; rows are counted from 1."""
+    numbered = {number: limits[place] for number, place in places.items() if place in limits}
+    if len(limits) <= _COUNTED_ROWS:
+        told = winners.ties(numbered, finding.labels, finding.at)
+        found.ties = {places[number]: words for number, words in told.items()}
+    by_text = {str(labels): labels for labels in finding.labels[: winners.MOST_SERIES]}
+    found.series = sorted(by_text)
+    if chosen in by_text:
+        found.chosen = chosen
+        found.rulings = winners.rulings(numbered, by_text[chosen], finding.at, found.unit)
 
 
 def _tell_outcome(found: Check, rule: Rule, finding: Finding) -> None:

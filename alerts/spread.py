@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from monitoring.models import Host, ModelVersion, ServedModel
 from monitoring.promql import NAME, Labels
 
 # Labels that people speak of, in the order in which a form offers them; every other one follows by name.
@@ -22,6 +24,25 @@ def scopes(labels: Sequence[Labels]) -> dict[str, list[str]]:
                 values.setdefault(name, set()).add(value)
     order = sorted(values, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
     return {name: sorted(values[name])[:MOST_VALUES] for name in order}
+
+
+def registered(found: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
+    """The registry's objects among the values of labels, for limits that follow an object when it is renamed.
+
+    {"model": [[id, name]], "host": [[id, name]], "version": [[id, model, version]], "stage": [[model id, model,
+    stage]]}.
+    """
+    names, versions = found.get("model_name", ()), found.get("model_version", ())
+    models = ServedModel.objects.filter(name__in=names).order_by("name")
+    known = ModelVersion.objects.filter(model__name__in=names, version__in=versions).order_by("model__name", "version")
+    rows = list(known.values_list("pk", "model__name", "version", "stage", "model_id")[:MOST_VALUES])
+    stages = sorted({(model, stage, model_id) for _, model, _, stage, model_id in rows if stage})
+    return {
+        "model": [list(pair) for pair in models.values_list("pk", "name")],
+        "host": [list(pair) for pair in Host.objects.filter(name__in=found.get("host", ())).values_list("pk", "name")],
+        "version": [[pk, model, version] for pk, model, version, _, _ in rows],
+        "stage": [[model_id, model, stage] for model, stage, model_id in stages],
+    }
 
 
 def reach(labels: Sequence[Labels]) -> str:

@@ -14,7 +14,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
-from alerts import backtest_content, backtest_runs, backtest_views, preview
+from alerts import backtest_content, backtest_runs, backtest_views, preview, spread
 from alerts.admin.rule_form import simple_fields, typed
 from alerts.engine import simple
 from alerts.engine.units import scales
@@ -34,7 +34,8 @@ def check(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
     """The answer to what was typed; saves nothing.
 
     {"html", "rows": {place: {"words", "tone"}}, "ok", "expr": the question in PromQL, "simple": the fields of simple
-    mode or null, "units": [[name, size]], "scopes": {label: values}}.
+    mode or null, "units": [[name, size]], "scopes": {label: values}, "objects": the registry's among these, "applies":
+    {place: which of them a row is for, in words}, "ties": {place: that another row is as exact}}.
     """
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
@@ -43,17 +44,21 @@ def check(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
     except simple.SimpleError as error:
         html = render_to_string("admin/alerts/rule/check.html", {"simple_problem": str(error)}, request)
         return JsonResponse({"html": html, "rows": {}, "ok": False, "field": error.field})
-    found = preview.check(rule, rows, timezone.now(), rule.group.interval_seconds if rule.group_id else 15.0)
+    interval_seconds = rule.group.interval_seconds if rule.group_id else 15.0
+    found = preview.check(rule, rows, timezone.now(), interval_seconds, request.POST.get("which_series", ""))
     html = render_to_string("admin/alerts/rule/check.html", {"check": found, "rule": rule}, request)
     return JsonResponse(
         {
             "html": html,
             "rows": {row.place: {"words": row.words, "tone": row.tone} for row in found.rows},
+            "applies": {one.place: one.row.scope_words for one in rows if one.row is not None and one.row.scope_words},
             "ok": found.is_ok,
             "expr": rule.expr,
             "simple": simple_fields(rule.expr),
             "units": scales(found.unit),
+            "ties": found.ties,
             "scopes": found.scopes,
+            "objects": spread.registered(found.scopes),
         }
     )
 

@@ -10,6 +10,7 @@ from django.forms import BaseInlineFormSet
 from django.http import QueryDict
 from django.utils import timezone
 
+from alerts import scope
 from alerts.admin.fields import PairsWidget, PromqlWidget
 from alerts.engine import simple
 from alerts.engine.durations import format_duration
@@ -17,6 +18,7 @@ from alerts.models import Rule, Threshold
 from alerts.preview import TypedRow, finds_nothing
 from alphaq_portal.ui import UnfoldAdminSplitDateTimeWidget
 from monitoring import promql
+from monitoring.models import Host, ModelVersion, ServedModel
 
 # Rows for all series first, then the special ones; the form and the check number them alike.
 ROW_ORDER = ("selector", "-priority", "id")
@@ -24,6 +26,8 @@ ROW_ORDER = ("selector", "-priority", "id")
 
 # Which button was pressed says how far the rule comes.
 SAVES_AS = {"_save_live": Rule.Life.LIVE, "_save_shadow": Rule.Life.SHADOW}
+# The objects of the registry that a row may be for.
+SCOPES = ("model", "version", "stage", "host", "gpu")
 _SIMPLE = ("metric", "filter", "measure", "window", "aggregation", "by")
 
 
@@ -152,6 +156,15 @@ class NumberField(forms.FloatField):
 class ThresholdForm(forms.ModelForm):
     """One row of limits."""
 
+    # What it is for, when that is an object of the registry: chosen by static/js/rule-simple.js, shown in words.
+    # No lists to choose from here: a thousand rows would each ask for them.
+    model = forms.ModelChoiceField(ServedModel.objects.all(), required=False, widget=forms.HiddenInput)
+    version = forms.ModelChoiceField(
+        ModelVersion.objects.select_related("model"), required=False, widget=forms.HiddenInput
+    )
+    host = forms.ModelChoiceField(Host.objects.all(), required=False, widget=forms.HiddenInput)
+    stage = forms.CharField(required=False, widget=forms.HiddenInput)
+    gpu = forms.CharField(required=False, widget=forms.HiddenInput)
     # Declared, so that the live check reads the two fields of a date just as the admin does.
     expires_at = forms.SplitDateTimeField(label="until", required=False, widget=UnfoldAdminSplitDateTimeWidget)
 
@@ -170,7 +183,8 @@ class ThresholdForm(forms.ModelForm):
         """Refuse a new limit for all series where a file owns those; limits for some series are staff's."""
         found: dict[str, Any] = super().clean() or {}
         rule = getattr(self.instance, "rule", None) if self.instance.rule_id else None
-        is_new_default = not self.instance.pk and (found.get("selector") or "").strip() in ("", "{}")
+        is_for_all = not any(found.get(name) for name in SCOPES)
+        is_new_default = not self.instance.pk and is_for_all and (found.get("selector") or "").strip() in ("", "{}")
         if is_new_default and rule is not None and rule.group.managed_by:
             text = "A file owns the limits for all series: say which series this one is for, or detach the group."
             self.add_error("selector", text)
@@ -179,7 +193,7 @@ class ThresholdForm(forms.ModelForm):
 
 def _is_owned(row: Threshold) -> bool:
     """Whether a rule file decides about this row."""
-    return bool(row.rule.group.managed_by) and row.selector.strip() in ("", "{}")
+    return bool(row.rule.group.managed_by) and row.is_default
 
 
 class ThresholdFormSet(BaseInlineFormSet):
@@ -215,7 +229,7 @@ def typed(data: QueryDict, saved: Rule | None) -> tuple[Rule, list[TypedRow]]:
     an expression, as when somebody may only look, it is the saved rule.
     """
     if saved is not None and "expr" not in data:
-        rows = saved.thresholds.order_by(*ROW_ORDER)
+        rows = saved.thresholds.order_by(*ROW_ORDER).select_related(*scope.RELATED)
         return saved, [TypedRow(f"thresholds-{number}", row) for number, row in enumerate(rows)]
     form = RuleForm(data, instance=saved)
     form.is_valid()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import path, reverse
@@ -13,10 +14,19 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from alerts import actions, revisions
+from alerts import actions, revisions, scope
 from alerts.admin import rule_check
 from alerts.admin.listing import OVERRIDES, READ_ONLY, AlertsHistoryAdmin, ago, dot
-from alerts.admin.rule_form import ROW_ORDER, RuleForm, ThresholdForm, ThresholdFormSet
+from alerts.admin.rule_filters import (
+    OWNER,
+    ChangedFilter,
+    FaresFilter,
+    ManagedFilter,
+    ModelFilter,
+    OwnerFilter,
+    SeverityFilter,
+)
+from alerts.admin.rule_form import ROW_ORDER, SCOPES, RuleForm, ThresholdForm, ThresholdFormSet
 from alerts.engine.sentence import RuleWords, record_sentence, sentence, severity_rank
 from alerts.engine.state import NoDataPolicy
 from alerts.models import Alert, Mark, Rule, RuleGroup, RuleStatus, Threshold
@@ -40,6 +50,8 @@ OWNED_FIELDS = (
     "name", "group", "kind", "expr", "hold_seconds", "keep_firing_seconds", "no_data", "no_data_resolve_seconds",
     "labels", "annotations", "position",
 )  # fmt: skip
+# How far back the list counts how often a rule fired.
+LATELY = timedelta(days=7)
 # What makes the alerts of a rule these and no others.
 IDENTITY = ("name", "labels", "life", "kind", "group_id")
 
@@ -53,7 +65,7 @@ class ThresholdInline(TabularInline):
     formfield_overrides = OVERRIDES
     fields = [
         "severity", "operator", "value", "now", "hold_seconds", "selector", "reason", "upper", "recover_value",
-        "priority", "expires_at", "is_enabled",
+        "priority", "expires_at", "is_enabled", *SCOPES,
     ]  # fmt: skip
     readonly_fields = ["now"]
     ordering = ROW_ORDER
@@ -61,55 +73,30 @@ class ThresholdInline(TabularInline):
     hide_title = True
     verbose_name_plural = "thresholds: what is too much"
 
+    def get_fields(self, request: HttpRequest, obj: Rule | None = None) -> Any:
+        """Whoever may only look reads in one column what a row is for."""
+        if self.has_change_permission(request, obj) or self.has_add_permission(request, obj):
+            return self.fields
+        shown = [name for name in self.fields if name not in SCOPES]
+        return ["applies_to" if name == "selector" else name for name in shown]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Rule | None = None) -> Any:
+        """What the live check fills in, and what a row is for."""
+        return [*self.readonly_fields, "applies_to"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Threshold]:
+        """The rows with the objects that they are for."""
+        return super().get_queryset(request).select_related(*scope.RELATED)
+
+    @display(description="Applies to")
+    def applies_to(self, row: Threshold) -> str:
+        """Objects and selector in words."""
+        return row.applies_to or "all"
+
     @display(description="Now")
     def now(self, row: Threshold) -> SafeString:
         """Filled in by the live check."""
         return format_html('<span class="aq-row-now" data-aq-row-now>{}</span>', "")
-
-
-class FaresFilter(admin.SimpleListFilter):
-    """How a rule fares."""
-
-    title = "how it fares"
-    parameter_name = "fares"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The choices."""
-        return [
-            ("firing", "firing"), ("error", "cannot be evaluated"), ("nothing", "matches no series"),
-            ("quiet", "never fired"),
-        ]  # fmt: skip
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Rule]) -> QuerySet[Rule]:
-        """The rules of the choice."""
-        match self.value():
-            case "firing":
-                return queryset.filter(alerts__state=Alert.State.FIRING).distinct()
-            case "error":
-                return queryset.filter(status__health=RuleStatus.Health.ERROR)
-            case "nothing":
-                return queryset.filter(status__matches_nothing_since__isnull=False)
-            case "quiet":
-                return queryset.filter(kind=Rule.Kind.ALERT).exclude(alerts__fired_at__isnull=False)
-        return queryset
-
-
-class SeverityFilter(admin.SimpleListFilter):
-    """Rules with a threshold of a severity."""
-
-    title = "severity"
-    parameter_name = "severity"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The severities, the worst first."""
-        return [(name, name) for name in ("critical", "warning", "info")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Rule]) -> QuerySet[Rule]:
-        """The rules of the choice."""
-        if not self.value():
-            return queryset
-        is_own = Q(thresholds__severity=self.value(), thresholds__is_enabled=True)
-        return queryset.filter(is_own | Q(labels__severity=self.value())).distinct()
 
 
 @admin.register(Rule)
@@ -119,11 +106,11 @@ class RuleAdmin(AlertsHistoryAdmin):
     form = RuleForm
     inlines = [ThresholdInline]
     change_form_template = "admin/alerts/rule/change_form.html"
-    list_display = ["state", "title", "limits", "alerts_now", "noise", "evaluated", "group_link"]
+    list_display = ["state", "title", "limits", "alerts_now", "noise", "evaluated", "owner", "group_link"]
     list_display_links = None
     list_filter = [
-        ("life", ChoicesDropdownFilter), FaresFilter, SeverityFilter, ("group", RelatedDropdownFilter),
-        ("kind", ChoicesDropdownFilter),
+        ("life", ChoicesDropdownFilter), FaresFilter, SeverityFilter, ModelFilter, OwnerFilter, ChangedFilter,
+        ("group", RelatedDropdownFilter), ManagedFilter, ("kind", ChoicesDropdownFilter),
     ]  # fmt: skip
     search_fields = ["name", "expr", "annotations", "labels"]
     ordering = ["group__name", "position", "name"]
@@ -140,7 +127,7 @@ class RuleAdmin(AlertsHistoryAdmin):
         ("Labels and words", {"fields": ["labels", "annotations", "position"], "classes": ["after"]}),
     ]
     actions = ["change_several", "make_live", "make_shadow", "make_disabled", "backtest_selected", "export_selected"]
-    actions_list = ["import_file", "export_file"]
+    actions_list = ["limit_sheet", "import_file", "export_file"]
     actions_detail = [
         {"title": "State", "icon": "tune", "items": ["go_live", "go_shadow", "go_off"]}, "copy", "test_fire", "ask_why",
     ]  # fmt: skip
@@ -165,9 +152,10 @@ class RuleAdmin(AlertsHistoryAdmin):
         return rows.annotate(
             firing_now=_in_state(Alert.State.FIRING),
             pending_now=_in_state(Alert.State.PENDING),
+            fired_lately=_fired_since(timezone.now() - LATELY),
             marked=_marks(),
             marked_noise=_marks(verdict=Mark.Verdict.NOISE),
-        ).prefetch_related("thresholds")
+        ).prefetch_related(Prefetch("thresholds", Threshold.objects.select_related(*scope.RELATED)))
 
     @display(description="State", ordering="life")
     def state(self, rule: Rule) -> SafeString:
@@ -192,7 +180,7 @@ class RuleAdmin(AlertsHistoryAdmin):
     def limits(self, rule: Rule) -> SafeString | str:
         """The default limit of each severity, and how many series have their own."""
         rows = [row for row in rule.thresholds.all() if row.is_enabled]
-        default = [row for row in rows if row.selector in ("", "{}")]
+        default = [row for row in rows if row.is_default]
         default.sort(key=lambda row: severity_rank(row.severity))
         own = len(rows) - len(default)
         labels = format_html_join(
@@ -212,11 +200,13 @@ class RuleAdmin(AlertsHistoryAdmin):
         if rule.kind == Rule.Kind.RECORD:
             return "–"
         firing, pending = rule.firing_now, rule.pending_now  # type: ignore[attr-defined]
+        lately = rule.fired_lately or 0  # type: ignore[attr-defined]
+        often = format_html('<br><span class="aq-muted">{} × in 7 d</span>', lately) if lately else ""
         if not firing and not pending:
-            return format_html('<span class="aq-muted">{}</span>', "none")
+            return format_html('<span class="aq-muted">{}</span>{}', "none", often)
         told = format_html('<b class="is-critical aq-tone">{} firing</b>', firing) if firing else ""
         waiting = format_html(' <span class="aq-muted">{} pending</span>', pending) if pending else ""
-        return format_html("{}{}", told, waiting)
+        return format_html("{}{}{}", told, waiting, often)
 
     @display(description="Noise", ordering="marked_noise")
     def noise(self, rule: Rule) -> SafeString | str:
@@ -236,12 +226,25 @@ class RuleAdmin(AlertsHistoryAdmin):
         if status.last_error:
             return format_html('<span class="aq-error" title="{0}">{0}</span>', status.last_error[:300])
         series = "no series" if not status.series_count else f"{status.series_count} series"
-        return format_html('{} <span class="aq-muted">{}</span>', ago(status.evaluated_at, timezone.now()), series)
+        since = status.matches_nothing_since
+        nothing = format_html('<br><span class="aq-label is-warning">matches nothing</span>') if since else ""
+        return format_html(
+            '{} <span class="aq-muted">{} ms, {}</span>{}',
+            ago(status.evaluated_at, timezone.now()), round(status.duration_seconds * 1000), series, nothing,
+        )  # fmt: skip
+
+    @display(description="Owner")
+    def owner(self, rule: Rule) -> SafeString | str:
+        """The team that the rule's label names."""
+        team = rule.labels.get(OWNER, "") if isinstance(rule.labels, dict) else ""
+        return team or format_html('<span class="aq-muted">{}</span>', "–")
 
     @display(description="Group", ordering="group__name")
     def group_link(self, rule: Rule) -> SafeString:
-        """The group, leading to its form."""
-        return format_html('<a href="{}">{}</a>', admin_url(rule.group), rule.group.name)
+        """The group, leading to its form, and the file that owns it."""
+        by = rule.group.managed_by
+        file = format_html('<br><span class="aq-muted" title="the file that owns it">{}</span>', by) if by else ""
+        return format_html('<a href="{}">{}</a>{}', admin_url(rule.group), rule.group.name, file)
 
     # -- the form ------------------------------------------------------------------------------------------------------
 
@@ -351,6 +354,11 @@ class RuleAdmin(AlertsHistoryAdmin):
         ids = ",".join(str(pk) for pk in queryset.order_by("pk").values_list("pk", flat=True))
         return redirect(f"{reverse('alerts:rules_export')}?ids={ids}")
 
+    @action(description="Limits by model", url_path="limit-sheet", permissions=["view"], icon="table")
+    def limit_sheet(self, request: HttpRequest) -> HttpResponse:
+        """The limits of all rules about models, as a sheet."""
+        return redirect("alerts:limit_sheet")
+
     @action(description="Import", url_path="import-file", permissions=["add"], icon="upload_file")
     def import_file(self, request: HttpRequest) -> HttpResponse:
         """The page that takes a rule file."""
@@ -418,6 +426,11 @@ class RuleAdmin(AlertsHistoryAdmin):
     def ask_why(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Why it told or did not tell, at a moment of the last two days."""
         return redirect(f"{reverse('alerts:why')}?rule={int(object_id)}")
+
+
+def _fired_since(since: datetime) -> Subquery:
+    rows = Alert.objects.filter(rule=OuterRef("pk"), fired_at__gte=since).order_by().values("rule")
+    return Subquery(rows.annotate(count=Count("pk")).values("count"))
 
 
 def _marks(**which: str) -> Subquery:

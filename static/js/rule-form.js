@@ -67,7 +67,7 @@
         const body = await found.json();
         this.answer.innerHTML = body.html;  // drawn and escaped by the portal's own template
         if (this.isSimple() && body.expr !== undefined && this.expr) this.expr.value = body.expr;
-        this.showRows(body.rows);
+        this.showRows(body.rows, body.ties || {});
         this.last = body;
         for (const told of this.heard) told(body);
         this.panel.dataset.state = body.ok ? "ok" : "problem";
@@ -102,7 +102,7 @@
 
     clearRows() { for (const cell of this.form.querySelectorAll("[data-aq-row-now]")) cell.textContent = ""; }
 
-    showRows(rows) {
+    showRows(rows, ties) {
       this.clearRows();
       for (const [place, told] of Object.entries(rows)) {
         const field = this.form.querySelector(`[name="${CSS.escape(place)}-value"]`);
@@ -112,6 +112,11 @@
         if (!cell) continue;
         cell.textContent = told.words;
         cell.dataset.tone = told.tone;
+        if (!ties[place]) continue;
+        const badge = document.createElement("span");
+        badge.className = "aq-tie";
+        badge.textContent = ties[place];
+        cell.append(badge);
       }
     }
   }

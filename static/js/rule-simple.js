@@ -6,6 +6,8 @@
     ["inside", "inside"], ["==", "equal to"], ["!=", "not equal to"]];
   const SEVERITIES = ["critical", "warning", "info"];
   const BANDS = ["outside", "inside"];
+  // What a row may be for besides its selector: objects of the registry, by id.
+  const OBJECTS = ["model", "version", "stage", "host", "gpu"];
   const PLAIN_UNITS = [["", 1]];
 
   function make(tag, className, text) {
@@ -51,12 +53,13 @@
       const field = (name) => this.group.querySelector(`[name="${CSS.escape(`${prefix}-${name}`)}"]`);
       return {
         prefix, severity: field("severity"), operator: field("operator"), value: field("value"), upper: field("upper"),
-        selector: field("selector"), gone: field("DELETE"),
+        selector: field("selector"), gone: field("DELETE"), objects: OBJECTS.map(field).filter(Boolean),
       };
     }
 
     defaults() {
-      return this.all().filter((row) => ["", "{}"].includes(row.selector.value.trim()) && !this.special.has(row.prefix));
+      return this.all().filter((row) => ["", "{}"].includes(row.selector.value.trim()) && !this.special.has(row.prefix)
+        && !row.objects.some((field) => field.value));
     }
 
     add() {
@@ -194,34 +197,76 @@
     constructor(rows) {
       this.rows = rows;
       this.labels = {};
+      this.objects = {};
+      this.applies = {};
     }
 
-    draw(labels) {
-      if (labels) this.labels = labels;
-      for (const row of this.rows.all()) this.offer(row.selector);
+    heard(body) {
+      [this.labels, this.objects, this.applies] = [body.scopes || {}, body.objects || {}, body.applies || {}];
+      this.draw();
     }
 
-    offer(selector) {
-      let list = selector.parentElement.querySelector(".aq-scope");
+    draw() { for (const row of this.rows.all()) { this.offer(row); this.chip(row); } }
+
+    offer(row) {
+      let list = row.selector.parentElement.querySelector(".aq-scope");
       if (!list) {
         list = make("select", "aq-input aq-scope");
         list.setAttribute("aria-label", "Whom this limit is for");
-        list.addEventListener("change", () => {
-          if (list.value === "all") this.rows.special.delete(selector.name.replace(/-selector$/, ""));
-          if (list.value) put(selector, list.value === "all" ? "" : this.joined(selector.value, JSON.parse(list.value)));
-          list.value = "";
-        });
-        selector.after(list);
+        list.addEventListener("change", () => { this.choose(row, list.value); list.value = ""; });
+        row.selector.after(list);
       }
       if (document.activeElement === list) return;
-      list.replaceChildren(new Option("choose from what is there…", ""), new Option("all series", "all"));
-      for (const [label, values] of Object.entries(this.labels)) {
-        const group = make("optgroup");
-        group.label = label;
-        group.append(...values.map((value) => new Option(value, JSON.stringify([label, value]))));
-        list.append(group);
-      }
+      list.replaceChildren(new Option("choose from what is there…", ""), new Option("all series", "all"), ...this.groups());
       list.hidden = !Object.keys(this.labels).length;
+    }
+
+    // Models and hosts that are registered are chosen as such, so that the limit follows them; the rest by label.
+    groups() {
+      const group = (name, options) => {
+        const made = make("optgroup");
+        made.label = name;
+        made.append(...options.map(([words, value]) => new Option(words, JSON.stringify(value))));
+        return made;
+      };
+      const known = { model_name: "model", host: "host" };
+      const of = (name) => this.objects[name] || [];
+      const groups = Object.entries(this.labels).map(([label, values]) => group(known[label] || label, values.map((value) => {
+        const object = known[label] && of(known[label]).find(([, name]) => name === value);
+        return [value, object ? { [known[label]]: object[0] } : { label, value }];
+      })));
+      if (of("version").length) groups.push(group("version in the registry", of("version").map(([id, model, name]) => [`${model} ${name}`, { version: id }])));
+      if (of("stage").length) groups.push(group("stage in the registry", of("stage").map(([id, model, stage]) => [`${model} in ${stage}`, { model: id, stage }])));
+      return groups;
+    }
+
+    choose(row, text) {
+      if (!text) return;
+      if (text === "all") {
+        this.rows.special.delete(row.prefix);
+        for (const field of [row.selector, ...row.objects]) put(field, "");
+        return;
+      }
+      const chosen = JSON.parse(text);
+      if (chosen.label) { put(row.selector, this.joined(row.selector.value, [chosen.label, chosen.value])); return; }
+      const field = (name) => row.objects.find((one) => one.name.endsWith(`-${name}`));
+      if (!chosen.host) for (const name of ["model", "version", "stage"]) put(field(name), "");
+      for (const [name, value] of Object.entries(chosen)) put(field(name), value);
+    }
+
+    // The objects that a row is for, in words of the portal; a click takes them away.
+    chip(row) {
+      const words = this.applies[row.prefix] || "";
+      let chip = row.selector.parentElement.querySelector(".aq-applies");
+      if (!words) { if (chip) chip.remove(); return; }
+      if (!chip) {
+        chip = make("button", "aq-applies");
+        chip.type = "button";
+        chip.title = "Take this away";
+        chip.addEventListener("click", () => { for (const field of row.objects) put(field, ""); });
+        row.selector.before(chip);
+      }
+      chip.textContent = `${words} ×`;
     }
 
     // Another label is added to simple matchers; the same label, and anything written by hand, is replaced.
@@ -293,7 +338,7 @@
     window.alphaqRuleForm.listen((body) => {
       if (body.expr !== undefined) modes.written.textContent = body.expr || "–";
       if (lines && body.units) { lines.units = body.units; lines.draw(); }
-      if (scopes && body.scopes) scopes.draw(body.scopes);
+      if (scopes && body.scopes) scopes.heard(body);
     });
     if (!rows) return;
     group.addEventListener("change", () => lines.draw());
