@@ -138,7 +138,8 @@ def _insert(memory: GroupMemory, changes: Sequence[Changes], at: datetime) -> No
         for state in one.step.changed
         if state.labels not in ids
     ]
-    urls = {one.rule.pk: _generator_url(one.rule) for one, _, _ in fresh}
+    rules = {one.rule.pk: one.rule for one, _, _ in fresh}
+    urls = {pk: _generator_url(rule) for pk, rule in rules.items()}
     rows = [_row(one, state, urls[one.rule.pk], at) for one, _, state in fresh]
     bulk.insert(rows)
     for row, (_, ids, state) in zip(rows, fresh, strict=True):
