@@ -85,14 +85,33 @@ class Index:
                 self.layouts[layout_id] = self.keys.positions(ids)
                 self.layout_ids[layout_id] = ids
                 is_new = True
+        touched: set[str] = set()
         for source_id, layout_id in delta["used"]:
             known = self.used.setdefault(source_id, set())
-            is_new = is_new or layout_id not in known
-            known.add(layout_id)
+            if layout_id not in known:
+                is_new = True
+                if self._selections:
+                    fresh = np.setdiff1d(self.layouts[layout_id], self.keys_of(frozenset(known)))
+                    touched |= self._names_at(fresh)
+                known.add(layout_id)
         if is_new:
             self._held.clear()
-            self._selections.clear()
+            self._forget_selections(touched)
         return is_new
+
+    def _names_at(self, positions: Positions) -> set[str]:
+        return {value for place in positions.tolist() for name, value in self.keys.pairs[place] if name == NAME}
+
+    def _forget_selections(self, touched: set[str]) -> None:
+        """Drop the selections that a new series of one of these metrics may belong to.
+
+        Alerts come and go: their new series must not make a thousand rules look for those of their metrics again.
+        """
+        self._selections = {
+            asked: found
+            for asked, found in self._selections.items()
+            if any(one.name == NAME and one.op == "=" and one.value and one.value not in touched for one in asked)
+        }
 
     def select(self, matchers: Sequence[Matcher]) -> list[Picked]:
         """Return the series of every source that satisfy all matchers; raises EvaluationError for a bad regex."""
