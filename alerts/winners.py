@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from django.db.models import Count
+
 from alerts.engine.threshold_explain import conflicts, describe_limit, explain
 from alerts.engine.thresholds import Threshold as Limit
 from alerts.engine.units import PLAIN, Unit
+from alerts.models import Alert, Threshold
 from monitoring.promql import Labels
 
 # A list to choose a series from; past this nobody looks for one in a list.
@@ -48,6 +51,14 @@ def rulings(limits: Mapping[int, Limit], series: Labels, at: datetime, unit: Uni
         sentence = f"{describe_limit(winner, unit)}, by row {winner.id}" if winner else "no row applies"
         found.append(Ruling(severity, sentence, candidates))
     return found
+
+
+def episodes(rows: Mapping[str, Threshold], since: datetime) -> dict[str, int]:
+    """By place of a row of the form that is saved: how often alerts have fired by it since then."""
+    saved = {row.pk: place for place, row in rows.items() if row.pk}
+    fired = Alert.objects.filter(rule__in={row.rule_id for row in rows.values() if row.pk}, fired_at__gte=since)
+    counts = fired.filter(threshold__in=saved).order_by().values_list("threshold").annotate(Count("pk"))
+    return dict.fromkeys(saved.values(), 0) | {saved[row]: count for row, count in counts}
 
 
 def _numbered(limits: Mapping[int, Limit]) -> list[Limit]:

@@ -127,6 +127,8 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
+# A rule with a thousand rows of limits is a form of twenty fields a row; the size of a request stays bounded.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 30_000
 _https = ENV.external_url.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
 if ENV.trusted_proxies:

@@ -421,6 +421,16 @@ def test_simple_mode_says_what_is_missing(editor: Client) -> None:
     assert 'value="10m"' in page
 
 
+def test_a_new_rule_of_simple_mode_needs_a_limit(editor: Client) -> None:
+    assert "Give a limit" in errors(editor.post(reverse(ADD), simply(build.rule_group())))
+    assert (
+        editor.post(
+            reverse(ADD), simply(build.rule_group(), kind="record", name="cpu:avg", hold_seconds="0s")
+        ).status_code
+        == 302
+    )
+
+
 @pytest.mark.parametrize(("expr", "mode"), [("rate(x_total[5m]) > 3", "simple"), ("x offset 5m", "promql")])
 def test_a_rule_opens_in_the_mode_that_shows_all_of_it(editor: Client, expr: str, mode: str) -> None:
     rule = build.rule(expr=expr)

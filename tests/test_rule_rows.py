@@ -50,8 +50,8 @@ def typed(group: RuleGroup, *rows: dict[str, Any], **changes: Any) -> dict[str, 
     return data | changes
 
 
-def check(client: Client, data: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(f"{reverse('admin:alerts_rule_check')}?rule=", data)
+def check(client: Client, data: dict[str, Any], rule: Rule | None = None) -> dict[str, Any]:
+    answer = client.post(f"{reverse('admin:alerts_rule_check')}?rule={rule.pk if rule else ''}", data)
     assert answer.status_code == 200
     return answer.json()
 
@@ -104,6 +104,26 @@ def test_a_viewer_reads_what_a_row_is_for(group: RuleGroup) -> None:
     build.threshold(rule, 5, model=ServedModel.objects.create(name="ranker"), reason="big")
     page = signed_in(member("Viewer")).get(reverse("admin:alerts_rule_change", args=[rule.pk])).content.decode()
     assert "model ranker" in page
+
+
+def test_a_saved_row_tells_how_often_it_fired(editor: Client, group: RuleGroup) -> None:
+    rule = build.rule("Slow", group=group, expr="latency_seconds")
+    row, other = build.threshold(rule, 1), build.threshold(rule, 2, severity="critical")
+    now = timezone.now()
+    for days in (1, 2, 40):
+        build.alert("Slow", rule=rule, threshold=row, at=now - timedelta(days=days), labels={"n": str(days)})
+    assert check(editor, {}, rule)["episodes"] == {"thresholds-0": 2, "thresholds-1": 0}
+    assert row.pk < other.pk
+
+
+def test_a_rule_with_many_rows_can_be_saved(editor: Client, group: RuleGroup) -> None:
+    rule = build.rule("Slow", group=group)
+    empty = {"hold_seconds": "", "upper": "", "recover_value": "", "expires_at_0": "", "expires_at_1": "", "id": ""}
+    names = dict.fromkeys(("model", "version", "stage", "host", "gpu", "rule"), "")
+    rows = [{"value": str(n), "selector": f'{{n="{n}"}}', **empty, **names} for n in range(80)]
+    answer = editor.post(reverse("admin:alerts_rule_change", args=[rule.pk]), typed(group, *rows, life="shadow"))
+    assert answer.status_code == 302
+    assert rule.thresholds.count() == 80
 
 
 # -- the list ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.contrib import messages
@@ -14,7 +15,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
-from alerts import backtest_content, backtest_runs, backtest_views, preview, spread
+from alerts import backtest_content, backtest_runs, backtest_views, preview, spread, winners
 from alerts.admin.rule_form import simple_fields, typed
 from alerts.engine import simple
 from alerts.engine.units import scales
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 # A list to choose from; whoever has more metrics types another letter.
 MOST_NAMES = 5000
 MOST_VALUES = 500
+# How far back a row says how often it fired.
+_LATELY = timedelta(days=30)
 
 
 def check(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
@@ -35,7 +38,8 @@ def check(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
 
     {"html", "rows": {place: {"words", "tone"}}, "ok", "expr": the question in PromQL, "simple": the fields of simple
     mode or null, "units": [[name, size]], "scopes": {label: values}, "objects": the registry's among these, "applies":
-    {place: which of them a row is for, in words}, "ties": {place: that another row is as exact}}.
+    {place: which of them a row is for, in words}, "ties": {place: that another row is as exact}, "episodes":
+    {place: how often it fired in 30 days}}.
     """
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
@@ -46,7 +50,10 @@ def check(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
         return JsonResponse({"html": html, "rows": {}, "ok": False, "field": error.field})
     interval_seconds = rule.group.interval_seconds if rule.group_id else 15.0
     found = preview.check(rule, rows, timezone.now(), interval_seconds, request.POST.get("which_series", ""))
-    html = render_to_string("admin/alerts/rule/check.html", {"check": found, "rule": rule}, request)
+    fields = simple_fields(rule.expr)
+    is_open = request.POST.get("mode") == "simple" and rule.kind == Rule.Kind.ALERT and not rows
+    context = {"check": found, "rule": rule, "needs_limit": is_open and fields and not fields["operator"]}
+    html = render_to_string("admin/alerts/rule/check.html", context, request)
     return JsonResponse(
         {
             "html": html,
@@ -54,9 +61,10 @@ def check(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
             "applies": {one.place: one.row.scope_words for one in rows if one.row is not None and one.row.scope_words},
             "ok": found.is_ok,
             "expr": rule.expr,
-            "simple": simple_fields(rule.expr),
+            "simple": fields,
             "units": scales(found.unit),
             "ties": found.ties,
+            "episodes": winners.episodes({one.place: one.row for one in rows if one.row}, timezone.now() - _LATELY),
             "scopes": found.scopes,
             "objects": spread.registered(found.scopes),
         }

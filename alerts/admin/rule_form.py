@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -85,6 +86,8 @@ class RuleForm(forms.ModelForm):
         if self.simple_problem is not None:
             self.errors.pop("expr", None)  # "required" would be said of a field that is not shown
             self.add_error("expr", str(self.simple_problem))
+        elif self._has_no_limit(found):
+            self.add_error("expr", "Give a limit: without one every series would fire.")
         elif self._goes_live_blind(found):
             text = (
                 "Nothing matches now, so it could never fire. Look for a slip in the names, save it as shadow, or tick "
@@ -92,6 +95,14 @@ class RuleForm(forms.ModelForm):
             )
             self.add_error("expr", text)
         return found
+
+    def _has_no_limit(self, found: dict[str, Any]) -> bool:
+        """Whether a new alert of simple mode has neither a row nor a limit of its own; PromQL may mean that."""
+        if self.instance.pk or found.get("mode") != "simple" or found.get("kind") != Rule.Kind.ALERT:
+            return False
+        is_row = re.compile(r"thresholds-\d+-value").fullmatch
+        has_row = any(is_row(name) and text.strip() for name, text in self.data.items())
+        return not has_row and not found.get("simple_operator")
 
     def _goes_live_blind(self, found: dict[str, Any]) -> bool:
         if self.may_save_blind or found.get("metric_not_there_yet") or found.get("life") != Rule.Life.LIVE:

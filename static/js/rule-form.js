@@ -67,7 +67,7 @@
         const body = await found.json();
         this.answer.innerHTML = body.html;  // drawn and escaped by the portal's own template
         if (this.isSimple() && body.expr !== undefined && this.expr) this.expr.value = body.expr;
-        this.showRows(body.rows, body.ties || {});
+        this.showRows(body.rows, body.ties || {}, body.episodes || {});
         this.last = body;
         for (const told of this.heard) told(body);
         this.panel.dataset.state = body.ok ? "ok" : "problem";
@@ -102,7 +102,7 @@
 
     clearRows() { for (const cell of this.form.querySelectorAll("[data-aq-row-now]")) cell.textContent = ""; }
 
-    showRows(rows, ties) {
+    showRows(rows, ties, episodes) {
       this.clearRows();
       for (const [place, told] of Object.entries(rows)) {
         const field = this.form.querySelector(`[name="${CSS.escape(place)}-value"]`);
@@ -112,6 +112,12 @@
         if (!cell) continue;
         cell.textContent = told.words;
         cell.dataset.tone = told.tone;
+        if (episodes[place] !== undefined) {
+          const often = document.createElement("span");
+          often.className = "aq-often";
+          often.textContent = `fired ${episodes[place]} × in 30 d`;
+          cell.append(often);
+        }
         if (!ties[place]) continue;
         const badge = document.createElement("span");
         badge.className = "aq-tie";
