@@ -47,6 +47,7 @@ def tell(n: float) -> list[str]:
 @pytest.fixture(autouse=True)
 def root():
     """Everything to one webhook, a group each alert name: 1 s, 10 s."""
+    build.down_alerts()
     root = build.route(group_wait_seconds=1, group_interval_seconds=10)
     return build.integration(root.receiver, Integration.Kind.WEBHOOK, url="http://127.0.0.1:1/x")
 

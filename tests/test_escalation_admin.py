@@ -368,6 +368,7 @@ def test_a_dependency_names_alerts(editor: Client) -> None:
 
 
 def test_the_list_shows_what_means_down(viewer: Client) -> None:
+    build.down_alerts()
     assert "HostDown" in shown(viewer.get(url("dependency_changelist")))
 
 
