@@ -14,12 +14,17 @@ import pytest
 from django.conf import settings
 from django.core.cache import caches
 from django.db import connections
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from alphaq_portal import env as portal_env
 from alphaq_portal import logs
 from alphaq_portal.children import stop_all
 from alphaq_portal.embedded import Postgres, Valkey, private_dir
 
+# A loaded machine is no fault of an example: tests assert no time, and neither does hypothesis here.
+hypothesis_settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("suite")
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
