@@ -5,14 +5,17 @@ Hides: Pillow, scales and round ticks.
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageDraw, ImageFont
+if TYPE_CHECKING:
+    from PIL import ImageDraw, ImageFont
 
 WIDTH, HEIGHT = 1000, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 92, 24, 52, 40
@@ -59,8 +62,8 @@ def png(title: str, columns: Mapping[str, Any], limits: Sequence[Mapping[str, An
     marks = [float(one["value"]) for one in limits if math.isfinite(float(one["value"]))]
     low, high = _range([*known, *marks])
     scale = _Scale(times[0], max(times[-1], times[0] + 1), low, high)
-    image = Image.new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE), _PAPER)
-    draw = ImageDraw.Draw(image)
+    image = _library("Image").new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE), _PAPER)
+    draw = _library("ImageDraw").Draw(image)
     _bands(draw, scale, columns.get("bands", ()))
     _grid(draw, scale, say)
     for number, (_, values) in enumerate(lines):
@@ -69,7 +72,7 @@ def png(title: str, columns: Mapping[str, Any], limits: Sequence[Mapping[str, An
     _words(draw, (_LEFT, 14), _cut(title, 60), 18, _INK)
     _names(draw, [name for name, _ in lines])
     out = io.BytesIO()
-    image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS).save(out, "PNG", optimize=True)
+    image.resize((WIDTH, HEIGHT), _library("Image").Resampling.LANCZOS).save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
@@ -166,7 +169,14 @@ def _words(draw: ImageDraw.ImageDraw, at: Point, text: str, size: int, color: st
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size * _SCALE)
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont = _library("ImageFont").load_default(size * _SCALE)
+    return font
+
+
+@cache
+def _library(part: str) -> Any:
+    # Every process would pay 3 MB for what one of them draws now and then.
+    return importlib.import_module(f"PIL.{part}")
 
 
 def _cut(text: str, limit: int) -> str:

@@ -5,10 +5,12 @@ Four small messages with six fields in use: written by hand, they need no genera
 
 from __future__ import annotations
 
+import importlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any
 
-import cramjam
 import numpy as np
 
 from monitoring.promql import Labels, Matcher
@@ -58,7 +60,7 @@ def sample_bytes(at_ms: int, value_bytes: bytes) -> bytes:
 
 def write_request(series: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return a WriteRequest of (labels, samples), compressed as receivers want it."""
-    return bytes(cramjam.snappy.compress_raw(b"".join(_field(1, labels + samples) for labels, samples in series)))
+    return bytes(_library().snappy.compress_raw(b"".join(_field(1, labels + samples) for labels, samples in series)))
 
 
 def read_request(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> bytes:
@@ -69,15 +71,15 @@ def read_request(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> byt
         for each in matchers
     )  # fmt: skip
     query = b"\x08" + varint(start_ms) + b"\x10" + varint(end_ms) + told
-    return bytes(cramjam.snappy.compress_raw(_field(1, query)))
+    return bytes(_library().snappy.compress_raw(_field(1, query)))
 
 
 def read_response(body: bytes) -> list[tuple[Labels, Ints, Floats]]:
     """Return the series of a ReadResponse: labels, times in ms and values; raises BadMessage."""
     try:
-        if cramjam.snappy.decompress_raw_len(body) > MAX_ANSWER_BYTES:
+        if _library().snappy.decompress_raw_len(body) > MAX_ANSWER_BYTES:
             raise BadMessage(f"more than {MAX_ANSWER_BYTES >> 20} MiB; ask for less")
-        data = bytes(cramjam.snappy.decompress_raw(body))
+        data = bytes(_library().snappy.decompress_raw(body))
         return [
             _series(series)
             for field, result in _fields(data)
@@ -85,8 +87,14 @@ def read_response(body: bytes) -> list[tuple[Labels, Ints, Floats]]:
             for inner, series in _fields(result)
             if inner == 1
         ]
-    except (cramjam.DecompressionError, struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
+    except (_library().DecompressionError, struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
         raise BadMessage(f"not a remote read answer: {error}") from error
+
+
+@cache
+def _library() -> Any:
+    # 2 MB that a portal with samples of its own should not pay.
+    return importlib.import_module("cramjam")
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
