@@ -282,7 +282,7 @@ def _tell_outcome(found: Check, rule: Rule, finding: Finding) -> None:
     when = f"is past its limit now and fires after {format_duration(hold)}" if hold else "would fire at once"
     total = sum(severities.values())
     if total > 1:
-        when = when.replace("is past its limit", "are past their limits")
+        when = when.replace("is past its limit now and fires", "are past their limits now and fire")
     found.outcome = f"{' and '.join(counts)} {'alert' if total == 1 else 'alerts'} {when}."
 
 

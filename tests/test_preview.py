@@ -73,6 +73,8 @@ def test_it_says_when_it_would_fire_after_a_while() -> None:
     measure(ana=97)
     found = check("cpu_usage_percent", row(85), hold_seconds=300)
     assert found.outcome == "1 warning alert is past its limit now and fires after 5m."
+    both = check("cpu_usage_percent", row(85), row(95, "critical"), hold_seconds=300)
+    assert both.outcome == "1 critical and 1 warning alerts are past their limits now and fire after 5m."
 
 
 def test_it_says_that_nothing_would_fire() -> None:
