@@ -153,7 +153,7 @@ def test_its_p90_rule_fires_and_tells(staff: Visitor, slack: FakeSlack, model_se
         "thresholds-TOTAL_FORMS": "1", "thresholds-0-severity": "critical", "thresholds-0-operator": ">",
         "thresholds-0-value": "0.01", "thresholds-0-is_enabled": "on", "thresholds-0-priority": "0",
     }  # fmt: skip
-    add(staff, "alerts/rule", "expr", name="ModelSlow", expr=P90, **limit)
+    add(staff, "alerts/rule", "expr", name="ModelSlow", mode="promql", expr=P90, **limit)
     (told, *_) = slack.wait_for_message("ml-alerts", "ModelSlow", timeout=120)
     assert told.says("ranker")
     page = await_page(staff, "/models/ranker/", "1 firing")
