@@ -34,10 +34,9 @@ def muter_at(when: datetime, rule_id: int | None) -> Muter:
     inhibitor = Inhibitor(rules)
     wanted = Q(pk__isnull=False) if rules else Q(rule_id=rule_id, severity__in=SEVERITY_ORDER[1:])
     firing = Alert.objects.filter(wanted, fired_at__lte=when, is_shadow=False)
-    for labels, source in firing.filter(Q(resolved_at__isnull=True) | Q(resolved_at__gt=when)).values_list(
-        "labels", "rule_id"
-    ):
-        inhibitor.add(Subject(Labels.of(labels), source))
+    live = firing.filter(Q(resolved_at__isnull=True) | Q(resolved_at__gt=when))
+    for labels, source, mutes_lower in live.values_list("labels", "rule_id", "rule__mutes_lower"):
+        inhibitor.add(Subject(Labels.of(labels), source if mutes_lower else None))
     return Muter(when, inhibitor, policy.silences(when), policy.intervals())
 
 

@@ -31,6 +31,7 @@ from monitoring.promql import Labels, QueryError
 
 # Evaluations may be this many intervals late before the evaluator counts as standing still.
 _LATE = 2
+_JUST_NOW = timedelta(minutes=1)
 
 RULE_STAGES = ("Evaluation", "Query", "Limit", "State", "Rule's life", "Route")
 WAY_STAGES = ("Muting", "Group", "Message", "Delivery")
@@ -69,12 +70,18 @@ class Walk:
 def walk(case: Case) -> Walk:
     """Walk from the rule's evaluation at `case.when` to the deliveries of that episode."""
     alert = _alert_of(case)
+    if alert is not None and alert.identity:
+        # It is told under other labels than its rule gave it; value and limit are known by those.
+        case = replace(case, labels=Labels.of(alert.identity))
     stages = until_stop(_to_the_tree(case, alert))
     if stages[-1].name != "Route":
         return Walk(case, alert, stages)
     assert alert is not None  # noqa: S101  (the stage “State” stops otherwise)
     routing = policy.routing()
-    muter = rewind.muter_at(case.when, alert.rule_id)
+    if case.when >= case.at - _JUST_NOW:
+        muter = policy.muter(case.at, [alert.rule_id], routing.intervals)
+    else:
+        muter = rewind.muter_at(case.when, alert.rule_id)
     ways = tuple(
         WayOut(
             destination.receiver,
@@ -191,17 +198,19 @@ def _measured(
     near = next((one for one in mine.near if dict(one.labels) == case.labels.as_dict()), None)
     if near is not None and near.value is not None:
         yield ok("Query", f"Its value was {format_value(near.value, then.spec.unit)}.", *facts)
-        yield from _beside_limit(case, then, record.slot, near.value, case.labels)
+        yield from _beside_limit(case, then, record.slot, near.value, case.labels, alert)
         return
     try:
         found = find(then, record.slot, query.for_slot(record.slot), {})
     except (QueryError, StateError) as error:
         yield note("Query", f"The samples of that time cannot be asked again: {error}", *facts)
         return
-    yield from _asked_again(case, then, found, facts)
+    yield from _asked_again(case, then, found, facts, alert)
 
 
-def _asked_again(case: Case, then: PreparedRule, found: Finding, facts: tuple[tuple[str, str], ...]) -> Iterator[Stage]:
+def _asked_again(
+    case: Case, then: PreparedRule, found: Finding, facts: tuple[tuple[str, str], ...], alert: Alert | None
+) -> Iterator[Stage]:
     """The value by the samples as they are stored now, for a series that the record does not name."""
     severity = case.labels.get("severity")
     names = found.identities.get(severity) if then.has_thresholds else found.active.identities
@@ -217,10 +226,12 @@ def _asked_again(case: Case, then: PreparedRule, found: Finding, facts: tuple[tu
     value = float(found.values[place]) if then.has_thresholds else float(found.active.values[place])
     yield ok("Query", f"Its value was {format_value(value, then.spec.unit)}, by the samples stored now.", *facts)
     element = found.labels[place] if then.has_thresholds else found.elements[place]
-    yield from _beside_limit(case, then, found.at, value, element)
+    yield from _beside_limit(case, then, found.at, value, element, alert)
 
 
-def _beside_limit(case: Case, then: PreparedRule, slot: datetime, value: float, element: Labels) -> Iterator[Stage]:
+def _beside_limit(
+    case: Case, then: PreparedRule, slot: datetime, value: float, element: Labels, alert: Alert | None
+) -> Iterator[Stage]:
     if not then.has_thresholds:
         yield ok("Limit", "The expression is the condition itself, and it held.")
         return
@@ -233,7 +244,7 @@ def _beside_limit(case: Case, then: PreparedRule, slot: datetime, value: float, 
     shown = format_value(value, then.spec.unit)
     if _is_past(then, slot, value, element, case.labels.get("severity")):
         yield ok("Limit", f"{shown} is {limit}. {words.sentence}", *facts)
-    elif _alert_of(case) is not None:
+    elif alert is not None:
         yield note("Limit", f"{shown} is no longer {limit}; the alert keeps firing until it recovers.", *facts)
     else:
         yield stop("Limit", f"{shown} is not {limit}. {words.sentence}", *facts)
@@ -245,7 +256,7 @@ def _is_past(then: PreparedRule, slot: datetime, value: float, element: Labels, 
 
 
 def _never_pending(case: Case) -> str:
-    if case.when >= case.at - timedelta(minutes=1):
+    if case.when >= case.at - _JUST_NOW:
         return "The condition holds, and the next evaluation will see it."
     return (
         "By the samples stored now the condition held, yet that evaluation made no alert: the sample came later, or "

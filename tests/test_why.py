@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from alerts import alert_rows, dispatch, evaluate, prepared, records, why
+from alerts.engine.fingerprint import fingerprint
 from alerts.engine.stages import Verdict
 from alerts.models import Alert, Integration, Notification, Rule, RuleGroup, Threshold
 from monitoring.promql import Labels
@@ -244,6 +245,29 @@ def test_the_lower_severity_says_that_the_higher_one_fires(told, past):
     (way,) = walk(rule, "ana", at + timedelta(seconds=40)).ways
     assert (way.stages[-1].name, way.stages[-1].verdict) == ("Muting", Verdict.STOP)
     assert "already fires as critical" in way.stages[-1].words
+
+
+def test_a_rule_whose_severities_do_not_mute_each_other_is_not_said_to_be_muted(told, past):
+    rule = cpu_rule(mutes_lower=False)
+    past()
+    at = fire(rule, value=99)
+    dispatch.flush_due(at + timedelta(seconds=30))
+    build.arrive(at + timedelta(seconds=30))
+    for asked_at in (at + timedelta(seconds=40), at + timedelta(hours=1)):
+        (way,) = walk(rule, "ana", at + timedelta(seconds=40), asked_at).ways
+        assert (way.stages[0].name, way.stages[0].verdict) == ("Muting", Verdict.OK)
+
+
+def test_an_alert_told_under_external_labels_is_found_by_its_identity(told, past):
+    rule = cpu_rule()
+    past()
+    at = fire(rule)
+    row = Alert.objects.get(severity="warning")
+    row.identity, row.labels = row.labels, {**row.labels, "cluster": "eu"}
+    row.fingerprint = fingerprint(Labels.of(row.labels))
+    row.save()
+    found = why.walk(why.Case(rule, Labels.of(row.labels), at, at))
+    assert [stage.name for stage in found.stages][:4] == ["Evaluation", "Query", "Limit", "State"]
 
 
 def test_a_posted_alert_needs_no_rule(told):
