@@ -110,12 +110,6 @@ def at(group_id: int, when: datetime) -> SlotRecord | None:
     return _read(row) if row is not None else None
 
 
-def between(group_id: int, start: datetime, end: datetime) -> list[SlotRecord]:
-    """The evaluations of a group from `start` to `end`, both included, in order."""
-    rows = EvaluationRecord.objects.filter(group_id=group_id, slot__gte=start, slot__lte=end)
-    return [_read(row) for row in rows.order_by("slot")]
-
-
 def any_between(start: datetime, end: datetime, interval_seconds: float) -> bool:
     """Whether any group was evaluated in between, an interval away from both ends: somebody was at work then."""
     margin = timedelta(seconds=interval_seconds)

@@ -33,9 +33,6 @@ from monitoring.promql import Labels, QueryError
 _LATE = 2
 _JUST_NOW = timedelta(minutes=1)
 
-RULE_STAGES = ("Evaluation", "Query", "Limit", "State", "Rule's life", "Route")
-WAY_STAGES = ("Muting", "Group", "Message", "Delivery")
-
 
 @dataclass(frozen=True)
 class Case:
@@ -58,7 +55,7 @@ class WayOut:
 
 @dataclass(frozen=True)
 class Walk:
-    """The answer: the stages up to the tree, then one branch a group; `missing` names stages that were not reached."""
+    """The answer: the stages up to the tree, then one branch a group; `caveats` say what it cannot know."""
 
     case: Case
     alert: Alert | None
