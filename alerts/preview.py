@@ -6,14 +6,15 @@ the same code as the evaluator, so "would fire" here is what the next evaluation
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from alerts import graph, winners
+from alerts import graph, message_preview, outgoing, winners
 from alerts.condition import Finding, find
 from alerts.engine import lint, template, thresholds
 from alerts.engine.durations import format_duration
@@ -92,6 +93,7 @@ class Check:
     series: list[str] = field(default_factory=list)  # of which one may ask which row wins
     chosen: str = ""
     rulings: list[winners.Ruling] = field(default_factory=list)
+    told: message_preview.Told | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -115,13 +117,16 @@ def check(
     unit = unit_of(parsed)
     found.type = parsed.type
     found.sentence = _sentence(rule, enabled, interval_seconds)
-    finding = _ask(rule, tuple(limits.values()), at, found)
-    if finding is not None:
+    prepared = _ready(rule, tuple(limits.values()), found)
+    finding = _ask(prepared, at, found) if prepared is not None else None
+    if prepared is not None and finding is not None:
         found.series_count = finding.series_count
         found.unit = unit
         found.scopes = scopes(finding.labels)
         found.reach = reach(finding.labels)
-        _weigh(found, rule, finding, limits, unit, at)
+        behind = _weigh(found, rule, finding, limits, unit, at)
+        if rule.kind == Rule.Kind.ALERT:
+            found.told = message_preview.told(prepared, finding, behind)
         if finding.resolution is not None and len(limits) > 1:
             places = {number: one.place for number, one in enumerate(rows, 1)}
             _tell_rows_apart(found, finding, limits, places, chosen)
@@ -198,10 +203,10 @@ def _sentence(rule: Rule, enabled: Sequence[Limit], interval_seconds: float) -> 
     )
 
 
-def _ask(rule: Rule, limits: tuple[Limit, ...], at: datetime, found: Check) -> Finding | None:
-    """What the evaluator would find now; the reason it could not is noted in `found`."""
+def _ready(rule: Rule, limits: tuple[Limit, ...], found: Check) -> PreparedRule | None:
+    """The rule as the evaluator takes it; why it cannot be one is noted in `found`."""
     try:
-        prepared = PreparedRule(
+        return PreparedRule(
             rule=rule,
             query=promql.parse(rule.expr),
             problem="",
@@ -209,8 +214,24 @@ def _ask(rule: Rule, limits: tuple[Limit, ...], at: datetime, found: Check) -> F
             limits=limits,
             has_thresholds=bool(limits),
             identities=IdentityBuilder(rule.name or "unnamed", _texts(rule.labels)),
-            annotations={},
+            annotations=dict(_templates(_texts(rule.annotations))),
+            outgoing=outgoing.current(),
         )
+    except template.TemplateError as error:
+        found.problem = str(error)
+        return None
+
+
+def _templates(texts: Mapping[str, str]) -> Iterator[tuple[str, template.Template]]:
+    """The annotations that can be expanded; what is wrong with the others is said beside them."""
+    for name, text in texts.items():
+        with suppress(template.TemplateError):
+            yield name, template.compile(text)
+
+
+def _ask(prepared: PreparedRule, at: datetime, found: Check) -> Finding | None:
+    """What the evaluator would find now; the reason it could not is noted in `found`."""
+    try:
         finding = find(prepared, at, query.for_slot(at), {})
         _refuse_twins(finding)
     except (QueryError, StateError, template.TemplateError) as error:
@@ -235,19 +256,26 @@ def _texts(pairs: Any) -> dict[str, str]:
     return {name: text for name, text in pairs.items() if isinstance(text, str)}
 
 
-def _weigh(found: Check, rule: Rule, finding: Finding, limits: dict[str, Limit], unit: Unit, at: datetime) -> None:
-    """Say what the values mean: per row, nearest to the limit, and whether it would fire."""
+def _weigh(
+    found: Check, rule: Rule, finding: Finding, limits: dict[str, Limit], unit: Unit, at: datetime
+) -> tuple[Sequence[Labels], Sequence[float]]:
+    """Say what the values mean: per row, nearest to the limit, and whether it would fire.
+
+    Returns labels and values that a plain condition compares; nothing where rows compare.
+    """
+    behind: tuple[Sequence[Labels], Sequence[float]] = ((), ())
     if rule.kind == Rule.Kind.RECORD:
         found.outcome = f"Would store {_count(finding.series_count, 'series', 'series')} as {rule.name or 'its name'}."
         found.nearest, found.more = plain(finding.labels, finding.values, unit)
-        return
+        return behind
     if finding.resolution is not None:
         past = thresholds.compare(finding.values, finding.resolution, None)
         found.rows += _rows_now(finding, finding.resolution, past, limits, unit, at)
         found.nearest, found.more = nearest(finding.labels, finding.values, finding.resolution, past, unit)
     else:
-        found.nearest, found.more = _of_condition(found, rule, finding, unit, at)
+        found.nearest, found.more, behind = _of_condition(found, rule, finding, unit, at)
     _tell_outcome(found, rule, finding)
+    return behind
 
 
 def _tell_rows_apart(
@@ -333,20 +361,26 @@ def _row_words(
     return ", ".join(says)
 
 
-def _of_condition(found: Check, rule: Rule, finding: Finding, unit: Unit, at: datetime) -> tuple[list[SeriesNow], int]:
+def _of_condition(
+    found: Check, rule: Rule, finding: Finding, unit: Unit, at: datetime
+) -> tuple[list[SeriesNow], int, tuple[Sequence[Labels], Sequence[float]]]:
     """The values behind a plain condition: of `value > 5` the value, else what it returned."""
+    returned = (finding.labels, finding.values.tolist())
     split = promql.split_condition(rule.expr)
-    if split is None:
-        return plain(finding.labels, finding.values, unit, is_past=True)
     try:
-        answer = query.instant(split.value, at, limits=CHECK_LIMITS)
+        answer = query.instant(split.value, at, limits=CHECK_LIMITS) if split is not None else None
     except QueryError:
-        return plain(finding.labels, finding.values, unit, is_past=True)
+        answer = None
+    if split is None or answer is None:
+        return *plain(finding.labels, finding.values, unit, is_past=True), returned
     found.split_value = split.value
     limit = Limit(0, "", thresholds.Operator(split.operator), split.number)
     values = np.asarray(answer.values, dtype=float)
     resolution = thresholds.resolve((limit,), answer.labels, at)
-    return nearest(answer.labels, values, resolution, thresholds.compare(values, resolution, None), unit)
+    past = thresholds.compare(values, resolution, None)
+    order = np.argsort(-excess_of(values, limit), kind="stable")[: message_preview.MOST_SERIES].tolist()
+    behind = ([answer.labels[place] for place in order], values[order].tolist())
+    return *nearest(answer.labels, values, resolution, past, unit), behind
 
 
 def _remarks(

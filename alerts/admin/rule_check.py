@@ -17,8 +17,10 @@ from django.utils import timezone
 
 from alerts import backtest_content, backtest_runs, backtest_views, preview, spread, winners
 from alerts.admin.rule_form import simple_fields, typed
-from alerts.engine import simple
+from alerts.admin.slack_view import view
+from alerts.engine import message_slack, simple
 from alerts.engine.units import scales
+from alerts.message_preview import Told
 from alerts.models import Backtest, Rule
 from monitoring import promql, query
 from monitoring.promql import QueryError
@@ -36,10 +38,10 @@ _LATELY = timedelta(days=30)
 def check(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
     """The answer to what was typed; saves nothing.
 
-    {"html", "rows": {place: {"words", "tone"}}, "ok", "expr": the question in PromQL, "simple": the fields of simple
-    mode or null, "units": [[name, size]], "scopes": {label: values}, "objects": the registry's among these, "applies":
-    {place: which of them a row is for, in words}, "ties": {place: that another row is as exact}, "episodes":
-    {place: how often it fired in 30 days}}.
+    {"html", "told": who would be told and the message as HTML, "rows": {place: {"words", "tone"}}, "ok", "expr": the
+    question in PromQL, "simple": the fields of simple mode or null, "units": [[name, size]], "scopes": {label: values},
+    "objects": the registry's among these, "applies": {place: which of them a row is for, in words}, "ties": {place:
+    that another row is as exact}, "episodes": {place: how often it fired in 30 days}}.
     """
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
@@ -52,11 +54,13 @@ def check(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
     found = preview.check(rule, rows, timezone.now(), interval_seconds, request.POST.get("which_series", ""))
     fields = simple_fields(rule.expr)
     is_open = request.POST.get("mode") == "simple" and rule.kind == Rule.Kind.ALERT and not rows
-    context = {"check": found, "rule": rule, "needs_limit": is_open and fields and not fields["operator"]}
+    needs_limit = is_open and fields and not fields["operator"]
+    context = {"check": found, "rule": rule, "needs_limit": needs_limit}
     html = render_to_string("admin/alerts/rule/check.html", context, request)
     return JsonResponse(
         {
             "html": html,
+            "told": "" if needs_limit else _told(request, found.told),
             "rows": {row.place: {"words": row.words, "tone": row.tone} for row in found.rows},
             "applies": {one.place: one.row.scope_words for one in rows if one.row is not None and one.row.scope_words},
             "ok": found.is_ok,
@@ -69,6 +73,15 @@ def check(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:
             "objects": spread.registered(found.scopes),
         }
     )
+
+
+def _told(request: HttpRequest, found: Told | None) -> str:
+    """Who would be told, and the message as Slack shows it; "" when the rule tells nobody."""
+    if found is None:
+        return ""
+    message = found.message
+    shown = view(message_slack.slack_blocks(message, interactive=True)) if message is not None else None
+    return render_to_string("admin/alerts/rule/told.html", {"told": found, "view": shown}, request)
 
 
 def chart(admin: RuleAdmin, request: HttpRequest) -> HttpResponse:

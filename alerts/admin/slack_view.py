@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from alerts import compose, transmit
 from alerts.engine import message_slack
@@ -120,7 +120,7 @@ def _marked(found: re.Match[str]) -> SafeString:
 
 def _plain(text: str) -> SafeString:
     # Slack's texts carry &amp;, &lt; and &gt;: undone here, then escaped anew for HTML.
-    return format_html_join(format_html("<br>"), "{}", ((line,) for line in html.unescape(text).split("\n")))
+    return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in html.unescape(text).split("\n")))
 
 
 def _block(block: Mapping[str, Any]) -> BlockView:

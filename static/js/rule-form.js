@@ -10,6 +10,7 @@
       this.panel = panel;
       this.answer = panel.querySelector("[data-aq-answer]");
       this.figure = panel.querySelector("[data-aq-rule-chart]");
+      this.told = panel.querySelector("[data-aq-told]");
       this.expr = form.querySelector("[name=expr]");
       this.timer = null;
       this.request = null;
@@ -57,7 +58,7 @@
     }
 
     async check() {
-      if (!this.isShown && !this.isAsked()) { this.answer.replaceChildren(this.hint()); this.clearRows(); return; }
+      if (!this.isShown && !this.isAsked()) { this.answer.replaceChildren(this.hint()); this.told.hidden = true; this.clearRows(); return; }
       if (this.request) this.request.abort();
       const request = this.request = new AbortController();
       this.panel.dataset.state = "checking";
@@ -66,6 +67,8 @@
         if (!found.ok) throw new Error(found.status === 403 ? "Sign in again to check." : `The portal answered ${found.status}.`);
         const body = await found.json();
         this.answer.innerHTML = body.html;  // drawn and escaped by the portal's own template
+        this.told.innerHTML = body.told || "";
+        this.told.hidden = !body.told;
         if (this.isSimple() && body.expr !== undefined && this.expr) this.expr.value = body.expr;
         this.showRows(body.rows, body.ties || {}, body.episodes || {});
         this.last = body;
