@@ -237,7 +237,7 @@ def silence(
             batch_size=1000,
         )
         shown = f"Silenced by {user.get_username()}. {words}"
-        dispatch.restate(list(Alert.objects.filter(pk__in=preview.covered_ids[:_RESTATED])), at, shown, note=shown)
+        dispatch.restate(list(Alert.objects.filter(pk__in=preview.covered_ids[:_RESTATED])), at, shown)
     return row
 
 

@@ -186,6 +186,11 @@ def noted(value: Message, *notes: str) -> Message:
     return replace(value, notes=(*(note for note in notes if note), *value.notes))
 
 
+def renoted(value: Message, notes: Iterable[str], outbox_id: str) -> Message:
+    """The message with other notes, as a message of its own in the outbox."""
+    return replace(value, notes=tuple(notes), outbox_id=outbox_id, action_id=action_id(outbox_id))
+
+
 def dressed(value: Message, integration: Integration) -> Message:
     """The message with the title and text its receiver brings along; with a note where they cannot be expanded."""
     if not integration.title_template and not integration.text_template:

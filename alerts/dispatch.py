@@ -15,8 +15,9 @@ from django.db import transaction
 from alerts import bulk, policy
 from alerts.engine import timing
 from alerts.engine.routing import Destination
-from alerts.flush import due_groups, flush, flush_due, restate
+from alerts.flush import due_groups, flush, flush_due
 from alerts.models import Alert, Group, GroupAlert
+from alerts.restate import restate
 from monitoring.promql import Labels
 
 __all__ = ["due_groups", "flush", "flush_due", "group_key", "reroute", "restate", "route"]

@@ -17,13 +17,12 @@ import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 
-from alerts import bulk, compose, escalate, flaps, policy
+from alerts import bulk, compose, escalate, flaps, policy, restate, suppressed
 from alerts.engine import timing
 from alerts.engine.muting import Muter, MuteReason
 from alerts.engine.routing import Route, Tree
 from alerts.engine.timing import Decision, GroupView, LogEntry, TimingSettings
-from alerts.models import Alert, Event, Group, GroupAlert, Integration, Notification, NotifyLog
-from alerts.transmit import RESTATED
+from alerts.models import Alert, Event, Group, GroupAlert, Integration, Mark, Notification, NotifyLog
 from monitoring.promql import Labels
 
 logger = structlog.get_logger(__name__)
@@ -57,6 +56,8 @@ class _Tick:
     stale: list[int] = field(default_factory=list)  # memberships of an earlier life of the same label set
     flapping: dict[str, str] = field(default_factory=dict)  # words by fingerprint
     turned: str = ""  # which alerts began or ceased to flap
+    suppressed: str | None = None  # how much hangs on what it tells of; None where nothing ever can
+    marks: list[Mark] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
 
 
@@ -110,51 +111,6 @@ def flush_due(at: datetime, limit: int = 200) -> list[int]:
 
 
 @transaction.atomic
-def restate(alerts: Alert | Sequence[Alert], at: datetime, words: str, note: str = "") -> list[int]:
-    """Ids of the edits queued because somebody acted on alerts: their living messages show it, their threads say it.
-
-    note: stands in the edited message, for acts that its alerts do not show themselves. Nothing that counts for repeats
-    or for what was told changes. Messages that cannot be edited stay as they are, and so do those that no longer tell
-    of these alerts. Call it inside the transaction of the act.
-    """
-    acted = [alerts] if isinstance(alerts, Alert) else list(alerts)
-    fingerprints = {alert.fingerprint for alert in acted}
-    tree = policy.routing()
-    keys = Group.objects.filter(members__alert__in=[alert.pk for alert in acted]).values("key")
-    logs = NotifyLog.objects.filter(
-        group_key__in=keys, integration__kind=Integration.Kind.SLACK, integration__is_enabled=True
-    ).exclude(slack_ts="")
-    rows = []
-    for log in logs.select_related("integration__receiver").order_by("id"):
-        if not fingerprints.isdisjoint(log.firing):
-            rows.append(_restatement(log, Group.objects.get(key=log.group_key), tree, at, words, note))
-    bulk.insert(rows)
-    return [row.pk for row in rows]
-
-
-def _restatement(
-    log: NotifyLog, group: Group, tree: policy.Routing, at: datetime, words: str, note: str
-) -> Notification:
-    told = {*log.firing, *log.resolved}
-    members = group.members.select_related("alert__threshold", "alert__rule", "alert__acknowledged_by")
-    alerts = {member.alert.fingerprint: member.alert for member in members.order_by("alert_id")}
-    dedup_key = hashlib.sha256(f"{log.group_key}|{log.integration_id}|{words}|{at.isoformat()}".encode()).hexdigest()
-    route = tree.routes.get(group.route_id or policy.BUILT_IN_ROOT_ID, tree.tree.root)
-    content = compose.message(
-        [one for fingerprint, one in alerts.items() if fingerprint in told], group=group, receiver=route.receiver,
-        at=at, route=route.title, outbox_id=dedup_key, told=told, notes=[note] if note else [],
-        flapping=flaps.standing(told, at),
-    )  # fmt: skip
-    return Notification(
-        dedup_key=dedup_key, integration=log.integration, receiver_name=log.integration.receiver.name, group=group,
-        group_key=group.key, kind=_KIND.UPDATE, status=content.status, severity=content.severity, why=RESTATED,
-        reason=words, firing=log.firing, resolved=log.resolved, log_expires_at=log.expires_at,
-        message=compose.dump(compose.dressed(content, log.integration)), channel_key=log.integration.channel_key,
-        not_before=at, flushed_at=log.flushed_at, created_at=at,
-    )  # fmt: skip
-
-
-@transaction.atomic
 def _flush_rows(rows: QuerySet[Group], at: datetime, limit: int) -> list[int]:
     # "no key": inserting a membership only needs the key to stay, so ticks and foreign keys do not wait on each other.
     locked = rows.filter(next_flush_at__lte=at).select_for_update(skip_locked=True, no_key=True)
@@ -169,6 +125,7 @@ def _flush_rows(rows: QuerySet[Group], at: datetime, limit: int) -> list[int]:
     writes = _Writes()
     for tick in ticks:
         _mute(tick, muter, watched, at)
+        _suppress(tick, muter, at)
         _tell(tick, tree.tree, at, writes)
         _advance(tick, at)
     bulk.update(groups, ["first_flush_at", "next_flush_at", "last_flush_at", "last_reason", "missed_flushes"])
@@ -188,7 +145,7 @@ def _followed(tick: _Tick) -> escalate.Followed:
 
 
 def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
-    """Everything about the groups in five queries; alerts before anything that can mute them (AI-9)."""
+    """Everything about the groups in six queries; alerts before anything that can mute them (AI-9)."""
     keys = [group.key for group in groups]
     members: dict[int, list[GroupAlert]] = defaultdict(list)
     rows = GroupAlert.objects.filter(group__in=groups)
@@ -199,12 +156,17 @@ def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
     enabled = Integration.objects.filter(receiver__in=receivers - {None}, is_enabled=True)
     for integration in enabled.select_related("receiver").order_by("id"):
         integrations[integration.receiver_id].append(integration)
-    logs: dict[str, dict[int, NotifyLog]] = defaultdict(dict)
-    for log in NotifyLog.objects.filter(group_key__in=keys):
-        logs[log.group_key][log.integration_id] = log
+    # The outbox before the log: a message that arrives between the two is then found in both, which does no harm. The
+    # other way round it would be in neither, and be told again.
     unsent: dict[str, dict[int | None, list[Notification]]] = defaultdict(lambda: defaultdict(list))
     for row in _open_messages(keys):
         unsent[row.group_key][row.integration_id].append(row)
+    logs: dict[str, dict[int, NotifyLog]] = defaultdict(dict)
+    for log in NotifyLog.objects.filter(group_key__in=keys):
+        logs[log.group_key][log.integration_id] = log
+    marks: dict[int, list[Mark]] = defaultdict(list)
+    for mark in Mark.objects.filter(alert__memberships__group__in=groups).select_related("user").distinct():
+        marks[mark.alert_id].append(mark)
     ticks = []
     for group in groups:
         # A group of the built-in root outlives it until the alerts are routed again.
@@ -212,8 +174,9 @@ def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
         group.receiver_id = tree.receiver_ids.get(route.receiver)
         ways = integrations[group.receiver_id] if group.receiver_id else []
         ticks.append(
-            _Tick(group, route, group.next_flush_at, members[group.pk], ways, logs[group.key], unsent[group.key])
-        )
+            _Tick(group, route, group.next_flush_at, members[group.pk], ways, logs[group.key], unsent[group.key],
+                  marks=[mark for member in members[group.pk] for mark in marks.get(member.alert_id, ())])
+        )  # fmt: skip
     return ticks
 
 
@@ -253,6 +216,17 @@ def _mute(tick: _Tick, muter: Muter, watched: flaps.Watched, at: datetime) -> No
     words = [tick.flapping[print_] for print_ in sorted(watched.begun & tick.view.firing)]
     words += ["no longer flapping, still firing"] * bool(watched.calmed & tick.view.firing)
     tick.turned = "; ".join(words[:3])
+
+
+def _suppress(tick: _Tick, muter: Muter, at: datetime) -> None:
+    """Remember how much is not told because of what the group tells, where that is a parent in the registry."""
+    rules = muter.inhibitor.dependencies
+    if not rules:
+        return
+    labels = [Labels.of(member.alert.labels) for member in tick.members if member.alert.fingerprint in tick.view.firing]
+    parents = [own for own in labels if muter.inhibitor.is_parent(own)]
+    if parents:
+        tick.suppressed = suppressed.words(parents, rules, at)
 
 
 def _tell(tick: _Tick, tree: Tree, at: datetime, writes: _Writes) -> None:
@@ -304,7 +278,23 @@ def _tell_one(tick: _Tick, integration: Integration, tree: Tree, at: datetime, w
         writes.notifications.append(_notification(tick, decision, kind, integration, told, tree, at))
         return True
     _note_log(tick, integration, decision, log, writes)
+    if not open_ and row is not None:
+        _show_suppressed(tick, integration, row, at, writes)
     return bool(queued or fixed)
+
+
+def _show_suppressed(
+    tick: _Tick, integration: Integration, row: NotifyLog, at: datetime, writes: _Writes
+) -> None:  # fmt: skip
+    """Edit a parent's living message quietly when the number of alerts that it suppresses has changed."""
+    if tick.suppressed is None or integration.kind != Integration.Kind.SLACK or not row.slack_ts:
+        return
+    firing = tick.view.firing & set(row.firing)
+    alerts = [member.alert for member in tick.members if member.alert.fingerprint in firing]
+    if alerts:
+        row.integration = integration
+        edit = restate.with_suppressed(row, tick.group, tick.route, alerts, at, tick.suppressed, _notes(tick))
+        writes.notifications += [(edit, [])] if edit is not None else []
 
 
 def _keep(tick: _Tick, tree: Tree, at: datetime, writes: _Writes) -> None:
@@ -424,7 +414,8 @@ def _upstream_key(tick: _Tick, tree: Tree) -> str:
 
 def _notes(tick: _Tick) -> list[str]:
     muted = len(tick.view.muted_firing)
-    return [f"{muted} more not told: {tick.view.muted_words}"] if muted else []
+    notes = [f"{muted} more not told: {tick.view.muted_words}"] if muted else []
+    return [*notes, *([tick.suppressed] if tick.suppressed else []), *restate.marks(tick.marks)]
 
 
 def _note_log(tick: _Tick, integration: Integration, decision: Decision, log: LogEntry | None, writes: _Writes) -> None:

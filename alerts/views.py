@@ -16,7 +16,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 from django.views.generic import TemplateView, View
 
-from alerts import actions, alert_list, alert_story, slack_setup, stopped
+from alerts import actions, alert_list, alert_story, slack_setup, stopped, suppressed
 from alerts.models import Alert, Integration
 from alphaq_portal.ui import PortalPageMixin, admin_url
 from monitoring.promql import QueryError
@@ -76,6 +76,7 @@ class AlertPage(PortalPageMixin, TemplateView):
             alert=alert,
             stale_since=stopped.stale_since(alert, at),
             story=alert_story.tell(alert, at),
+            suppresses=suppressed.of(alert, at),
             chart_unit=alert_list.unit_of(alert),
             chart_limits=alert_story.chart_limits(alert),
             chart_refresh=0 if alert.state == Alert.State.RESOLVED else 15,

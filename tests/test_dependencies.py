@@ -7,10 +7,11 @@ from datetime import timedelta
 import pytest
 
 from alerts import dependencies, dispatch
-from alerts.models import Alert, Dependency, Integration, Notification
+from alerts.models import Alert, Dependency, Integration, Notification, NotifyLog
 from monitoring.models import Deployment, Host, ModelVersion, ServedModel
 from tests import build
 from tests.build import T0
+from tests.people import member, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -164,3 +165,67 @@ def test_nothing_down_costs_two_queries(ranker, django_assert_num_queries) -> No
     fire("HostCPUHigh", host="gpu-1")
     with django_assert_num_queries(2):
         assert dependencies.now(T0).rules == ()
+
+
+# -- what the parent's message says ------------------------------------------------------------------------------------
+
+
+def notes(message: Notification) -> list[str]:
+    """The small print of a message."""
+    return list(message.message["notes"])
+
+
+def test_the_parents_message_counts_what_it_suppresses(ranker) -> None:
+    fire("ModelErrors", model_name="ranker", host="gpu-1")
+    fire("HighLatency", model_name="ranker", host="gpu-1")
+    fire("HostDown", host="gpu-1")
+    dispatch.flush_due(seconds(2))
+    [message] = build.arrive(seconds(2))
+    assert notes(message) == ["suppressed: 2 model alerts (ranker)"]
+
+
+def test_what_was_told_before_is_not_counted_as_suppressed(ranker) -> None:
+    fire("ModelErrors", model_name="ranker", host="gpu-1")
+    tell(2)
+    fire("HostDown", 3, host="gpu-1")
+    dispatch.flush_due(seconds(5))
+    [message] = build.arrive(seconds(5))
+    assert notes(message) == []
+
+
+def test_a_living_message_is_edited_quietly_when_more_is_suppressed(root, ranker) -> None:
+    bot = build.integration(root.receiver)
+    Integration.objects.exclude(pk=bot.pk).delete()
+    fire("HostDown", host="gpu-1")
+    tell(2)
+    fire("ModelErrors", 5, model_name="ranker", host="gpu-1")
+    dispatch.flush_due(seconds(12))
+    [edit] = build.arrive(seconds(12))
+    assert (edit.kind, notes(edit)) == ("update", ["suppressed: 1 model alert (ranker)"])
+
+
+def test_a_message_that_says_how_much_is_suppressed_is_left_alone(root, ranker) -> None:
+    bot = build.integration(root.receiver)
+    Integration.objects.exclude(pk=bot.pk).delete()
+    fire("ModelErrors", model_name="ranker", host="gpu-1")
+    fire("HostDown", host="gpu-1")
+    tell(2)
+    assert tell(12) == [] and tell(22) == []
+
+
+def test_a_suppressing_edit_moves_nothing_that_counts_for_repeats(root, ranker) -> None:
+    bot = build.integration(root.receiver)
+    Integration.objects.exclude(pk=bot.pk).delete()
+    fire("HostDown", host="gpu-1")
+    tell(2)
+    before = NotifyLog.objects.values_list("told_at", "firing").get()
+    fire("ModelErrors", 5, model_name="ranker", host="gpu-1")
+    tell(12)
+    assert NotifyLog.objects.values_list("told_at", "firing").get() == before
+
+
+def test_the_page_of_the_parent_names_what_it_suppresses(ranker) -> None:
+    child = fire("ModelErrors", model_name="ranker", host="gpu-1")
+    parent = fire("HostDown", host="gpu-1")
+    page = signed_in(member("Viewer")).get(f"/alerts/{parent.pk}/").content.decode()
+    assert "It suppresses 1 alert of what hangs on it." in page and f"/alerts/{child.pk}/" in page

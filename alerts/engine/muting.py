@@ -7,14 +7,14 @@ portal's own: a higher severity of one rule mutes the lower ones of the same ser
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
 
 from alerts.engine.fingerprint import fingerprint
 from alerts.engine.intervals import TimeInterval, containing
-from alerts.engine.matching import MatcherIndex, matches_all
+from alerts.engine.matching import MatcherIndex
 from alerts.engine.silences import Silence, SilenceIndex
 from monitoring.promql import Labels, Matcher
 
@@ -85,6 +85,15 @@ class Inhibitor:
     def is_source(self, labels: Labels) -> bool:
         """Whether an alert with `labels` can mute others through a rule; the rest need not be kept for that."""
         return next(self._sources.matching(labels), None) is not None
+
+    @property
+    def dependencies(self) -> list[InhibitRule]:
+        """The rules by which a parent mutes what is new below it."""
+        return [rule for rule in self._rules if rule.only_new]
+
+    def is_parent(self, labels: Labels) -> bool:
+        """Whether an alert with `labels` can mute what hangs on it in the registry."""
+        return any(self._rules[position].only_new for position in self._sources.matching(labels))
 
     def add(self, subject: Subject) -> None:
         """Take a firing alert in; a resolved one is taken out, since only firing ones mute."""
@@ -163,8 +172,8 @@ class Muter:
         intervals: Mapping[str, Sequence[TimeInterval]] | None = None,
     ) -> None:
         """Hold the inhibitor, those of `silences` that hold at `at`, and the time intervals by name."""
+        self.inhibitor = inhibitor
         self._at = at
-        self._inhibitor = inhibitor
         self._silences = SilenceIndex(silences, at)
         self._intervals = intervals or {}
 
@@ -173,14 +182,14 @@ class Muter:
     ) -> MuteReason | None:
         """Why `subject` is not told by a route with these intervals: inhibition first, then time, then silences."""
         return (
-            self._inhibitor.reason(subject)
+            self.inhibitor.reason(subject)
             or time_reason(active_intervals, mute_intervals, self._intervals, self._at)
             or self.silenced(subject.labels)
         )
 
     def inhibited(self, subject: Subject) -> MuteReason | None:
         """Which alert inhibits `subject`, None when none does."""
-        return self._inhibitor.reason(subject)
+        return self.inhibitor.reason(subject)
 
     def silenced(self, labels: Labels) -> MuteReason | None:
         """Which silences cover `labels`, None when none does; `until` is when the last of them ends."""
@@ -233,11 +242,12 @@ def dependency(
     return InhibitRule(edge_id, tuple(parent), tuple(child), tuple(equal), name, only_new=True)
 
 
-def muted_children(parent: Labels, rules: Sequence[InhibitRule], alerts: Iterable[Labels]) -> list[Labels]:
-    """Those of `alerts` that a firing `parent` mutes, for the parent's message ("suppressed: 11 model alerts")."""
-    inhibitor = Inhibitor([rule for rule in rules if matches_all(rule.source, parent)])
-    inhibitor.add(Subject(parent))
-    return [labels for labels in alerts if labels != parent and inhibitor.reason(Subject(labels)) is not None]
+def muted_children(parents: Collection[Labels], rules: Sequence[InhibitRule], alerts: Iterable[Labels]) -> list[Labels]:
+    """Those of `alerts` that firing `parents` mute, for the parents' message ("suppressed: 11 model alerts")."""
+    inhibitor, own = Inhibitor(rules), set(parents)
+    for parent in own:
+        inhibitor.add(Subject(parent))
+    return [labels for labels in alerts if labels not in own and inhibitor.reason(Subject(labels)) is not None]
 
 
 def _discard(buckets: dict[_Key, dict[_Item, _Value]], key: _Key, item: _Item) -> None:

@@ -222,7 +222,7 @@ def test_a_parent_never_mutes_a_resolve_nor_an_alert_that_was_told(resolved: boo
 
 def test_the_parent_can_tell_which_alerts_it_mutes() -> None:
     children = [alert("Lat", model="m", host=host).labels for host in ("h1", "h2")]
-    assert muted_children(DOWN.labels, [HOST_DOWN], [*children, DOWN.labels]) == children[:1]
+    assert muted_children([DOWN.labels], [HOST_DOWN], [*children, DOWN.labels]) == children[:1]
 
 
 def silence(matchers: str, silence_id: str = "s1", hours: float = 1, **values: str) -> Silence:
