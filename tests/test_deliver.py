@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from django.conf import settings
-from django.db import connections
+from django.db import connection, connections
 
 from alerts import deliver, digest, dispatch
 from alerts.alert_series import VALUE_SERIES
@@ -625,6 +625,29 @@ def test_ac4_two_workers_flush_a_group_once(slack, bot):
     group = Group.objects.get()
     made = side_by_side(2, lambda: dispatch.flush(group.pk, seconds(10)))
     assert sorted(map(len, made)) == [0, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_arrives_while_its_group_is_looked_at_is_not_told_again(slack, bot):
+    row = fire()
+    tick(10)
+    build.resolve(row, seconds(30))
+    dispatch.flush_due(seconds(70))
+    (parcel,) = deliver.claim(seconds(71), "worker")
+    arrived = []
+
+    def between(execute, sql, *rest):
+        found = execute(sql, *rest)
+        if not arrived and ('FROM "alerts_notification' in sql or 'FROM "alerts_notifylog' in sql):
+            arrived.append(True)  # before the rest: settling asks for the same tables
+            outcome = (parcel, transmit(parcel), 0.1)
+            side_by_side(1, lambda: deliver.settle([outcome], seconds(72), "worker"))
+        return found
+
+    with connection.execute_wrapper(between):
+        assert dispatch.flush_due(seconds(130)) == []
+    assert arrived
+    assert [message.event["status"] for message in slack.messages("alerts", replies=False)] == ["resolved"]
 
 
 @pytest.mark.django_db(transaction=True)
