@@ -14,13 +14,13 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 
-from alerts import alert_rows, dispatch, metrics, records
+from alerts import alert_rows, dispatch, metrics, phases, records
 from alerts.alert_series import SlotSeries
 from alerts.condition import Finding, find
 from alerts.engine.resend import restore
 from alerts.engine.state import Advance, LimitExceededError, StateError, advance
 from alerts.models import Alert, Event, GroupClock, RuleGroup, RuleStatus, Threshold
-from alerts.prepared import PreparedGroup, PreparedRule, latest_slot, prepare
+from alerts.prepared import RULES_SOURCE, PreparedGroup, PreparedRule, latest_slot, prepare
 from monitoring import promql, query, store
 from monitoring.promql import QueryError
 
@@ -65,10 +65,14 @@ _quiet: set[int] = set()
 
 @dataclass(frozen=True)
 class Due:
-    """Ids of groups whose slot has come, longest waiting first; slow ones took longer than SLOW_SECONDS last time."""
+    """Ids of groups whose slot has come, longest waiting first; slow ones took longer than SLOW_SECONDS last time.
+
+    `waiting_since`: the first slot of groups that are left out because samples they need are about to come.
+    """
 
     quick: list[int]
     slow: list[int]
+    waiting_since: datetime | None = None
 
 
 # A group that takes longer is evaluated after the others and never by all processes at once.
@@ -80,10 +84,16 @@ def due(at: datetime, limit: int = 1000) -> Due:
     without = RuleGroup.objects.filter(is_enabled=True, clock__isnull=True)
     clocks = [GroupClock(group=group, next_slot_at=latest_slot(group, at)) for group in without]
     GroupClock.objects.bulk_create(clocks, ignore_conflicts=True)
-    ready = GroupClock.objects.filter(group__is_enabled=True, next_slot_at__lte=at).order_by("next_slot_at")
-    found = list(ready.values_list("group_id", "last_duration_seconds")[:limit])
-    slow = [group_id for group_id, seconds in found if seconds is not None and seconds > SLOW_SECONDS]
-    return Due([group_id for group_id, _ in found if group_id not in set(slow)], slow)
+    ready = GroupClock.objects.filter(group__is_enabled=True, next_slot_at__lte=at).select_related("group")
+    found = list(ready.order_by("next_slot_at")[:limit])
+    held = phases.waiting(found, at)
+    slow = {clock.group_id for clock in found if (clock.last_duration_seconds or 0.0) > SLOW_SECONDS}
+    ids = [clock.group_id for clock in found if clock.group_id not in held]
+    return Due(
+        [group_id for group_id in ids if group_id not in slow],
+        [group_id for group_id in ids if group_id in slow],
+        min((clock.next_slot_at for clock in found if clock.group_id in held), default=None),
+    )
 
 
 def next_slots(at: datetime, until: datetime) -> list[datetime]:
@@ -118,7 +128,7 @@ def evaluate(group_id: int, at: datetime) -> Outcome | None:
 
 def _evaluate_claimed(clock: GroupClock, at: datetime, started: float) -> Outcome:
     group = prepare(RuleGroup.objects.get(pk=clock.group_id))
-    slot_at = latest_slot(group.group, at)
+    slot_at = latest_slot(group.group, at, clock)
     interval = timedelta(seconds=group.group.interval_seconds)
     missed = max(round((slot_at - clock.next_slot_at) / interval), 0) if clock.last_slot_at else 0
     slot = _begin(group, clock, slot_at, started)
@@ -170,7 +180,7 @@ def _after_outage(slot: _Slot, clock: GroupClock) -> None:
 
 def source_of(group: PreparedGroup) -> str:
     """The store's name for what this group writes."""
-    return f"rules:{group.group.pk}"
+    return f"{RULES_SOURCE}{group.group.pk}"
 
 
 def to_ms(at: datetime) -> int:

@@ -15,12 +15,14 @@ from alerts.engine.state import NoDataPolicy, RuleSpec
 from alerts.engine.thresholds import Operator, Resolver
 from alerts.engine.thresholds import Threshold as Limit
 from alerts.engine.units import PLAIN, unit_of
-from alerts.models import Rule, RuleGroup, Threshold
+from alerts.models import GroupClock, Rule, RuleGroup, Threshold
 from alerts.outgoing import Outgoing, current
 from monitoring import promql
 from monitoring.promql import Labels
 
 EVALUATED = (Rule.Life.LIVE, Rule.Life.SHADOW)
+# How the store's names of what groups write begin.
+RULES_SOURCE = "rules:"
 
 
 @dataclass
@@ -145,15 +147,20 @@ def limit_of(row: Threshold) -> Limit:
     )
 
 
-def slot_offset_seconds(group: RuleGroup) -> float:
-    """A stable number of seconds in [0, interval) that spreads groups over the interval (Prometheus, PR-3)."""
-    return (
-        zlib.crc32(f"{group.managed_by}\xff{group.name}".encode()) % max(int(group.interval_seconds * 1000), 1) / 1000
-    )
+def slot_offset_seconds(group: RuleGroup, clock: GroupClock | None = None) -> float:
+    """Seconds in [0, interval) at which the slots of a group lie: where its clock says, which is read when not given.
+
+    Before a clock has settled, a stable number from the name spreads groups over the interval (Prometheus, PR-3).
+    """
+    clock = clock or getattr(group, "clock", None)
+    interval_ms = max(int(group.interval_seconds * 1000), 1)
+    if clock is not None and clock.offset_seconds is not None:
+        return round(clock.offset_seconds * 1000) % interval_ms / 1000
+    return zlib.crc32(f"{group.managed_by}\xff{group.name}".encode()) % interval_ms / 1000
 
 
-def latest_slot(group: RuleGroup, at: datetime) -> datetime:
-    """The newest planned evaluation time that is not after `at`."""
-    offset, interval = slot_offset_seconds(group), group.interval_seconds
+def latest_slot(group: RuleGroup, at: datetime, clock: GroupClock | None = None) -> datetime:
+    """The newest planned evaluation time that is not after `at`; the clock is read when it is not given."""
+    offset, interval = slot_offset_seconds(group, clock), group.interval_seconds
     count = (at.timestamp() - offset) // interval
     return datetime.fromtimestamp(round(count * interval + offset, 3), UTC)

@@ -61,6 +61,11 @@ class GroupClock(models.Model):
     missed_slots = models.PositiveBigIntegerField(default=0)
     # Counts the evaluations that changed an alert; a process whose remembered states carry it need not read rows.
     state_version = models.PositiveBigIntegerField(default=0)
+    # Where in the interval the slots lie; null: at the place that the group's name gives. See alerts.phases.
+    offset_seconds = models.FloatField(null=True, blank=True)
+    # Sources whose samples come just before each slot: [source, period ms, phase ms].
+    awaited = models.JSONField(default=list, blank=True)
+    settle_at = models.DateTimeField(null=True, blank=True)  # when the offset is looked at anew
     last_error = models.TextField(blank=True)
 
     class Meta:

@@ -17,6 +17,7 @@ from .preview import Kept, kept_by
 from .read import label_names, label_values, metric_names, select, series
 from .records import Receipt, Scrape, StoreError
 from .retention import Dropped, Purged, drop_before, purge_keys, retain
+from .rhythm import Rhythm, behind, rhythms
 from .rows import MAX_SERIES_PER_SOURCE, append
 from .status import StoreStatus, Tier, samples_per_second, status
 from .verify import Problem, Verified, verify
@@ -39,6 +40,7 @@ __all__ = [
     "Problem",
     "Purged",
     "Receipt",
+    "Rhythm",
     "Scrape",
     "SlotReader",
     "StoreError",
@@ -46,6 +48,7 @@ __all__ = [
     "Tier",
     "Verified",
     "append",
+    "behind",
     "cardinality",
     "compact",
     "drop_before",
@@ -66,6 +69,7 @@ __all__ = [
     "read_lines",
     "record",
     "retain",
+    "rhythms",
     "sample_key",
     "sample_line",
     "samples_per_second",
