@@ -36,6 +36,7 @@ class SlackListener(bootsteps.StartStopStep):
         super().__init__(worker, **kwargs)
         self.enabled = os.environ.get("ALPHAQ_SLACK_SOCKET", "1").strip().lower() not in ("0", "false", "no", "off")
         self._stop = threading.Event()
+        self._listener = Listener(_take, _tell)
         self._thread: threading.Thread | None = None
 
     def start(self, worker: Any) -> None:
@@ -43,12 +44,15 @@ class SlackListener(bootsteps.StartStopStep):
         if QUEUE not in worker.app.amqp.queues.consume_from:
             return
         self._stop.clear()
-        self._thread = threading.Thread(target=listen_until, args=(self._stop,), name="slack-listener", daemon=True)
+        self._thread = threading.Thread(
+            target=listen_until, args=(self._stop, self._listener), name="slack-listener", daemon=True
+        )
         self._thread.start()
 
     def stop(self, worker: Any) -> None:
         """Tell the thread to hang up and wait for it a moment."""
         self._stop.set()
+        self._listener.wake()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
             self._thread = None
@@ -56,11 +60,11 @@ class SlackListener(bootsteps.StartStopStep):
     terminate = stop
 
 
-def listen_until(stop: threading.Event) -> None:
+def listen_until(stop: threading.Event, listener: Listener) -> None:
     """Listen until `stop` is set; a listener that breaks is told of and begun anew."""
     while not stop.is_set():
         try:
-            Listener(_take, _tell).run(stop)
+            listener.run(stop)
         except Exception:
             log.exception("slack_listener_broke", again_in_seconds=AGAIN_SECONDS)
             stop.wait(AGAIN_SECONDS)

@@ -21,6 +21,7 @@ from alerts.engine.resend import restore
 from alerts.engine.state import Advance, LimitExceededError, StateError, advance
 from alerts.models import Alert, Event, GroupClock, RuleGroup, RuleStatus, Threshold
 from alerts.prepared import RULES_SOURCE, PreparedGroup, PreparedRule, latest_slot, prepare
+from alerts.running_out import let_run_out
 from monitoring import promql, query, store
 from monitoring.promql import QueryError
 
@@ -242,11 +243,10 @@ def _apply(slot: _Slot, prepared: PreparedRule, finding: Finding, previous: aler
 
 
 def _drop_all(slot: _Slot, prepared: PreparedRule) -> None:
-    """PA-12: a rule over its limit loses its state; nothing is sent, and below the limit it starts anew."""
+    """PA-12: a rule over its limit loses its state and says nothing; below the limit it starts anew."""
     ids = slot.memory.ids.pop(prepared.rule.pk, {})
     slot.memory.states.pop(prepared.rule.pk, None)
-    if ids:
-        Alert.objects.filter(pk__in=ids.values()).delete()
+    if ids and let_run_out(prepared.rule, None, slot.at, "The rule has more alerts than the limit of its group."):
         slot.has_changed = True
 
 

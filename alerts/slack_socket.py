@@ -65,6 +65,10 @@ class Listener:
         self._drop_all()
         connection.close()  # gives the locks back
 
+    def wake(self) -> None:
+        """Look again at once, at the stop event too."""
+        self._wake.set()
+
     def look(self) -> None:
         """Claim, open, reopen and close lines as the apps' rows say now."""
         wanted = {app.pk: app for app in SlackApp.objects.exclude(app_token="")}

@@ -71,13 +71,15 @@ def make_first_admin(data_dir: Path) -> FirstAdmin | None:
     return FirstAdmin(ADMIN_NAME, password, password_file)
 
 
-def prepare(data_dir: Path, at: datetime) -> FirstAdmin | None:
+def prepare(data_dir: Path, at: datetime, with_starter_rules: bool = True) -> FirstAdmin | None:
     """Bring a migrated database to a usable state, in one transaction and one process at a time."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
         make_groups()
-        starter.load(at)
+        starter.root_receiver()
+        if with_starter_rules:
+            starter.load(at)
         load_builtins(at)
         revisions.keep_missing(at)
         return make_first_admin(data_dir)

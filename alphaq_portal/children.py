@@ -47,7 +47,9 @@ class Child:
         owner: tuple[int, int] | None = None,
         cwd: Path | None = None,
         say: Callable[[str, str], None] | None = None,
+        keep: Sequence[int] = (),
     ) -> None:
+        """Start it; `keep` are open files that it inherits under the same numbers."""
         self.name, self.stop_signal, self.grace_seconds = name, stop_signal, grace_seconds
         self.last_lines: deque[str] = deque(maxlen=LOG_LINES_KEPT)
         self._say = say
@@ -59,6 +61,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=keep,
             preexec_fn=_die_with_parent(stop_signal),
             user=owner[0] if owner else None,
             group=owner[1] if owner else None,

@@ -267,6 +267,21 @@ class Postgres:
         return f"postgres://alphaq:{self.password}@/alphaq?host={quote(str(self.socket_dir))}"
 
 
+def prepared_contents(url: str) -> str | None:
+    """Tell by cluster and migrations whether a database is as it was; None for one without tables or people."""
+    with contextlib.closing(psycopg2.connect(url, connect_timeout=3)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT to_regclass('django_migrations') IS NULL OR to_regclass('auth_user') IS NULL")
+        if cursor.fetchone() == (True,):
+            return None
+        cursor.execute(
+            "SELECT system_identifier, (SELECT concat(count(*), '-', max(id)) FROM django_migrations),"
+            " EXISTS (SELECT FROM auth_user) FROM pg_control_system()"
+        )
+        found = cursor.fetchone()
+    return " ".join(map(str, found)) if found and found[-1] else None
+
+
 class Valkey:
     """An embedded Valkey on a socket in `run_dir`; its queue survives a restart in `<data_dir>/redis`."""
 

@@ -107,6 +107,7 @@ class Env:
     evaluation_stopped: str  # "show", "resolve" or "announce"
     collects: bool
     scrapes: bool
+    starter_rules: bool
     profiles_kept: int
     email: Email
 
@@ -340,6 +341,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "evaluation_stopped": reader.choice("ALPHAQ_EVALUATION_STOPPED", "show", "resolve", "announce"),
         "collects": reader.flag("ALPHAQ_COLLECT", True),
         "scrapes": reader.flag("ALPHAQ_SCRAPE", True),
+        "starter_rules": reader.flag("ALPHAQ_STARTER_RULES", True),
         "profiles_kept": int(reader.number("ALPHAQ_PROFILES_KEPT", 200, 0, 10_000)),
         "email": _email(reader),
     }

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 from typing import Any
 
 from django.conf import settings
 from prometheus_client import multiprocess
 
-bind = (
-    f"[{settings.ENV.bind}]:{settings.ENV.port}"
-    if ":" in settings.ENV.bind
-    else (f"{settings.ENV.bind}:{settings.ENV.port}")
-)
+_host = f"[{settings.ENV.bind}]" if ":" in settings.ENV.bind else settings.ENV.bind
+# `up` hands over the socket that it holds, so that nobody is refused while we start.
+bind = f"fd://{fd}" if (fd := os.environ.get("ALPHAQ_LISTEN_FD")) else f"{_host}:{settings.ENV.port}"
 workers = settings.ENV.web_workers
 worker_class = "gthread"
 threads = 8

@@ -30,6 +30,7 @@ from alphaq_portal import env as portal_env
 from alphaq_portal.children import Child
 
 HELP = "Run the whole portal: database, broker, web, worker and beat. Ctrl-C stops all of it."
+BACKLOG = 1024
 LOG_BYTES, LOG_FILES = 10_240_000, 10
 READY_PATIENCE_SECONDS = 60
 # A child that dies more often than this within a minute will not get better by being started again.
@@ -92,6 +93,7 @@ class PortalRun:
         self._deaths: dict[str, list[float]] = {}
         self._book = self.env.data_dir / "children.json"
         self._prepared_file = self.env.data_dir / "prepared"
+        self._listener: socket.socket | None = None
 
     def say(self, text: str) -> None:
         """Tell the person at the terminal how far we are."""
@@ -99,8 +101,7 @@ class PortalRun:
 
     def until_stopped(self) -> None:
         """Start everything, supervise until a signal, stop everything; raises RunError."""
-        self._check_port()
-        with self._locked(), self._signals():
+        with self._listening(), self._locked(), self._signals():
             self._logs = _Logs(self.env.data_dir / "logs", self._write, self._show_logs)
             try:
                 self._start()
@@ -114,17 +115,21 @@ class PortalRun:
 
     # --- before the start
 
-    def _check_port(self) -> None:
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Hold the port from the first moment: who asks while the web server starts, or starts anew, waits for it."""
         family = socket.AF_INET6 if ":" in self.env.bind else socket.AF_INET
-        with contextlib.closing(socket.socket(family)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.closing(socket.socket(family)) as self._listener:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((self.env.bind, self.env.port))
+                self._listener.bind((self.env.bind, self.env.port))
+                self._listener.listen(BACKLOG)
             except OSError as error:
                 raise RunError(
                     f"Port {self.env.port} on {self.env.bind} cannot be used ({error.strerror}). "
                     f"Stop what uses it, or choose another: ALPHAQ_PORT={self.env.port + 1}"
                 ) from None
+            yield
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -175,12 +180,9 @@ class PortalRun:
             embedded.write_secret(key_file, self.env.secret_key)
         os.environ["ALPHAQ_DATA_DIR"] = str(self.env.data_dir)
         self._start_services()
-        if self._is_prepared():  # nothing to migrate: the workers may load while the database is looked at
-            self._start_workers()
+        if not self._is_prepared():
             self._prepare_database()
-        else:
-            self._prepare_database()
-            self._start_workers()
+        self._start_workers()
         self._wait_ready()
 
     def _start_services(self) -> None:
@@ -208,14 +210,19 @@ class PortalRun:
             raise RunError(done.stderr.strip().removeprefix("CommandError: ") or done.stdout.strip())
         for line in done.stdout.splitlines():
             self._write(line)
-        self._prepared_file.write_text(_migrations())
+        self._prepared_file.write_text(self._prepared_state())
         self.say("the database is ready")
 
     def _is_prepared(self) -> bool:
-        """Whether this very set of migrations was applied to the embedded database by an earlier start."""
+        """Whether this very code has prepared this very database before: that saves half of a start."""
         with contextlib.suppress(OSError):
-            return self.env.database.embedded and self._prepared_file.read_text() == _migrations()
+            return self._prepared_file.read_text() == self._prepared_state()
         return False
+
+    def _prepared_state(self) -> str:
+        """What changes when the code or the embedded database does; never the same for another database."""
+        contents = embedded.prepared_contents(os.environ["DATABASE_URL"]) if self.env.database.embedded else None
+        return f"{_code()} {contents}" if contents else ""
 
     def _start_workers(self) -> None:
         metrics_dir = self.env.run_dir / "metrics"
@@ -230,14 +237,20 @@ class PortalRun:
         schedule = str(self.env.run_dir / "beat")
         beat = [*celery, "alphaq_portal.schedule", "beat", "-s", schedule, "--pidfile=", "-l", "WARNING"]
         web = [*python, "gunicorn", "-c", "python:alphaq_portal.gunicorn", "alphaq_portal.wsgi"]
-        self._add(self._workers, self._maker("web", web, 15))
+        assert self._listener is not None  # noqa: S101  (held since before the lock)
+        listener = self._listener.fileno()
+        self._add(self._workers, self._maker("web", web, 15, keep=(listener,), ALPHAQ_LISTEN_FD=str(listener)))
         self._add(self._workers, self._maker("worker", [*worker, "--without-gossip", "--without-mingle"], 20))
         # Named for Django, Celery would load it; beat needs none of it.
         self._add(self._workers, self._maker("beat", beat, 10, DJANGO_SETTINGS_MODULE=""))
         children.remember(self._book, [child for _, child in self._services + self._workers])
 
-    def _maker(self, name: str, argv: list[str], grace: float, **env: str) -> Callable[[], Child]:
-        return lambda: Child(name, argv, grace_seconds=grace, say=self._logs, cwd=portal_env.BASE_DIR, env=env)
+    def _maker(
+        self, name: str, argv: list[str], grace: float, keep: tuple[int, ...] = (), **env: str
+    ) -> Callable[[], Child]:
+        return lambda: Child(
+            name, argv, grace_seconds=grace, say=self._logs, cwd=portal_env.BASE_DIR, env=env, keep=keep
+        )
 
     @staticmethod
     def _add(place: list[tuple[Callable[[], Child], Child]], make: Callable[[], Child]) -> None:
@@ -259,7 +272,7 @@ class PortalRun:
 
     def _ask_ready(self) -> tuple[int, str]:
         host = "127.0.0.1" if self.env.bind in ("0.0.0.0", "::") else self.env.bind  # noqa: S104  (compared, not bound)
-        connection = http.client.HTTPConnection(host, self.env.port, timeout=5)
+        connection = http.client.HTTPConnection(host, self.env.port, timeout=2)
         with contextlib.closing(connection):
             connection.request("GET", "/ready", headers={"Host": "localhost"})
             response = connection.getresponse()
@@ -297,6 +310,8 @@ class PortalRun:
     # --- stop
 
     def _stop(self) -> None:
+        if self._listener is not None:
+            self._listener.close()  # from here on nobody shall wait for an answer
         children.stop_all([child for _, child in self._workers])
         children.stop_all([child for _, child in reversed(self._services)])
         self._book.unlink(missing_ok=True)
@@ -306,11 +321,16 @@ class PortalRun:
         self.say("stopped")
 
 
-def _migrations() -> str:
-    """A digest of the names of all migrations, the libraries' among them by their pinned versions."""
-    ours = sorted(str(path) for path in portal_env.BASE_DIR.glob("*/migrations/[0-9]*.py"))
-    pinned = (portal_env.BASE_DIR / "requirements.txt").read_text()
-    return hashlib.sha256("\n".join([*ours, pinned]).encode()).hexdigest()
+def _code() -> str:
+    """A digest of name, size and time of change of the portal's files and of the list of its libraries."""
+    files = [
+        path for name in ("alphaq_portal", "monitoring", "alerts") for path in (portal_env.BASE_DIR / name).rglob("*")
+    ]
+    digest = hashlib.sha256()
+    for path in sorted([*files, portal_env.BASE_DIR / "requirements.txt"]):
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -36,6 +36,12 @@ def test_a_second_start_makes_no_second_admin(first, tmp_path: Path):
     assert User.objects.count() == 1
 
 
+def test_a_portal_whose_rules_come_from_files_starts_without_ours(tmp_path: Path):
+    bootstrap.prepare(tmp_path, T0, with_starter_rules=False)
+    assert not Rule.objects.exists()
+    assert Route.objects.get().receiver is not None
+
+
 def test_viewers_only_view(first):
     codenames = Group.objects.get(name="Viewer").permissions.values_list("codename", flat=True)
     assert codenames

@@ -227,8 +227,33 @@ def test_PA_12_a_rule_over_its_limit_loses_its_state():
     assert Alert.objects.count() == 1
     measure(second, ana=85, ben=85)
     run(rule, second)
-    assert not Alert.objects.exists()
+    assert not Alert.objects.filter(rule=rule).exists()
     assert "exceeded limit of 1 with 2 alerts" in RuleStatus.objects.get(rule=rule).last_error
+
+
+def test_PA_12_what_fired_ends_when_nobody_has_spoken_for_four_periods():
+    rule = cpu_rule(group=build.rule_group(limit=1))
+    first, second, third = slots(rule, 3)
+    measure(first, ana=85)
+    run(rule, first)
+    measure(second, ana=85, ben=85)
+    run(rule, second)
+    left = Alert.objects.get()
+    assert (left.state, left.source) == ("firing", Alert.Source.API)
+    assert left.ends_at == first + timedelta(minutes=4)
+    measure(third, ana=85, ben=20)
+    run(rule, third)
+    assert Alert.objects.get(rule=rule).fired_at == third
+
+
+def test_PA_12_what_was_pending_is_forgotten():
+    rule = cpu_rule(hold_seconds=600, group=build.rule_group(limit=1))
+    first, second = slots(rule, 2)
+    measure(first, ana=85)
+    run(rule, first)
+    measure(second, ana=85, ben=85)
+    run(rule, second)
+    assert not Alert.objects.exists()
 
 
 def test_a_series_that_vanishes_is_no_data_and_not_recovered():

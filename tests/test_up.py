@@ -113,6 +113,32 @@ def test_a_process_that_dies_is_started_again(data_dir: Path, portals: list[Runn
     assert portal.stop() == 0
 
 
+def test_who_asks_while_the_web_server_starts_is_answered_later(data_dir: Path, portals: list[RunningPortal]):
+    portal = RunningPortal(data_dir)
+    portals.append(portal)
+    portal.start().wait_ready()
+    for web in (one for one in portal.family() if "gunicorn" in one.cmdline()):
+        web.kill()
+    with urllib.request.urlopen(f"{portal.url}/health", timeout=60) as response:  # noqa: S310  (loopback)
+        assert response.status == 200
+    portal.wait_for("web ended with status -9; starting it again", timeout=20)
+    assert portal.stop() == 0
+
+
+def test_a_database_that_somebody_emptied_is_filled_again(data_dir: Path, portals: list[RunningPortal]):
+    portal = RunningPortal(data_dir)
+    portals.append(portal)
+    portal.start().wait_ready()
+    first = portal.password()
+    assert portal.stop() == 0
+    shutil.rmtree(data_dir / "pg")
+
+    again = RunningPortal(data_dir)
+    portals.append(again)
+    again.start().wait_ready()
+    assert again.password() != first
+
+
 def test_a_port_that_is_taken_is_told(data_dir: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

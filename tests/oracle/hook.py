@@ -3,8 +3,7 @@
 `hook.py setup` gives the scenario an empty portal: a data folder that was started once and stopped again, made for the
 first scenario and copied for the others, since making the tables takes longest.
 `hook.py COMMAND FILE` imports a file at once while the portal runs; before that it is only noted.
-`hook.py` alone works off what was noted, in one process, and has the portal's own rules keep quiet: the machine that
-runs the bench is busy, and their alerts are no part of a scenario.
+`hook.py` alone works off what was noted, in one process.
 """
 
 from __future__ import annotations
@@ -68,10 +67,6 @@ def main(arguments: list[str]) -> None:
     if arguments:
         call_command(*arguments)
         return
-    from alerts.models import RuleGroup
-    from alerts.starter import GROUP_NAME
-
-    RuleGroup.objects.filter(name=GROUP_NAME, managed_by="").update(is_enabled=False)
     noted = NOTED.read_text().splitlines() if NOTED.exists() else []
     # The evaluation interval of the configuration holds for the rules that come after it.
     for line in sorted(noted, key=lambda line: not line.startswith("import_prometheus ")):

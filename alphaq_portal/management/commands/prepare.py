@@ -25,7 +25,7 @@ class Command(BaseCommand):
             call_command("migrate", verbosity=0, interactive=False)
         except OperationalError as error:
             raise CommandError(f"The database does not answer; check DATABASE_URL.\n  {str(error).strip()}") from None
-        first_admin = bootstrap.prepare(settings.ENV.data_dir, datetime.now(UTC))
+        first_admin = bootstrap.prepare(settings.ENV.data_dir, datetime.now(UTC), settings.ENV.starter_rules)
         if first_admin:
             self.stdout.write("")
             self.stdout.write(f"  Sign in as {first_admin.name} with the password {first_admin.password}")

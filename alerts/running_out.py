@@ -1,7 +1,8 @@
-"""How alerts of rules that a file no longer has come to their end: as a receiver of Prometheus sees it.
+"""How alerts come to their end of which their rule says nothing any more: as a receiver of Prometheus sees it.
 
-Prometheus says nothing when a rule goes (PR-8): pending alerts are forgotten, firing ones end when the time runs out
-until which they were last said to fire (PN-3). Until then they stay as posted alerts that nobody posts again.
+Prometheus says nothing when a rule goes (PR-8) or has more alerts than its limit (PA-12): pending alerts are forgotten,
+firing ones end when the time runs out until which they were last said to fire (PN-3). Until then they stay as posted
+alerts that nobody posts again.
 """
 
 from __future__ import annotations
