@@ -16,7 +16,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+import structlog
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Q
 
 from alerts import bulk, channel_states, compose, digest, measured, receipts
@@ -24,6 +25,7 @@ from alerts.models import Integration, Notification, NotifyLog
 from alerts.receipts import settle
 from alerts.transmit import Anchor, Outcome, Parcel, transmit
 
+log = structlog.get_logger(__name__)
 _STATE, _KIND = Notification.State, Notification.Kind
 __all__ = ["claim", "discard", "due", "retry", "run", "send", "send_test", "settle"]
 
@@ -37,6 +39,9 @@ _MEASURED_AT_ONCE = 16
 _LIVE = (_KIND.POST, _KIND.UPDATE)
 _RESULT_PAUSE_SECONDS = 0.02
 _LOOK_AGAIN_SECONDS = 1.0
+# How long to wait for a database that went away while messages were sent; their leases end a little later.
+_RECEIPT_PATIENCE_SECONDS = 25.0
+_RECEIPT_PAUSE_SECONDS = 0.5
 # A run ends well within the time limit of the task that carries it; the next tick goes on.
 _RUN_SECONDS = 40.0
 # Written out, for in a storm the planner must not ask once a message whether an older one precedes it.
@@ -95,7 +100,7 @@ def run(
         while True:
             # Claims of a few at a time would cost a transaction each; whatever waits too long is handed back.
             room = threads * _AHEAD - len(pending)
-            is_hungry = len(pending) < threads
+            is_hungry = len(pending) < threads and clock() - started < _RUN_SECONDS
             parcels = _measured(claim(now(), owner, limit=min(left, room)), now()) if left and is_hungry else []
             left -= len(parcels)
             pending |= {pool.submit(_timed, parcel, clock, clock()): parcel for parcel in parcels}
@@ -106,7 +111,27 @@ def run(
             ready = wait(pending, timeout=_LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED).done
             ready |= wait(pending, timeout=_RESULT_PAUSE_SECONDS).done
             results = [(pending.pop(future), *future.result()) for future in ready]
-            done.update(settle(results, now(), owner))
+            done.update(_receipts_kept(results, now, owner, clock))
+
+
+def _receipts_kept(
+    results: Sequence[receipts.Result], now: Callable[[], datetime], owner: str, clock: Clock
+) -> list[str]:  # fmt: skip
+    """What `settle` says, as soon as the database takes it.
+
+    A receipt that is thrown away because Postgres is just starting again would have its message looked for, and by a
+    webhook sent again, once the lease has run out.
+    """
+    until = clock() + _RECEIPT_PATIENCE_SECONDS
+    while True:
+        try:
+            return settle(results, now(), owner)
+        except (OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block or clock() > until:
+                raise
+            log.warning("receipts_wait_for_database", messages=len(results), error=type(error).__name__)
+            connection.close()
+            time.sleep(_RECEIPT_PAUSE_SECONDS)
 
 
 def claim(at: datetime, owner: str, *, limit: int = THREADS, only: int | None = None) -> list[Parcel]:

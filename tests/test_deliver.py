@@ -329,6 +329,18 @@ def test_dl4_the_fallback_receiver_is_told_instead(slack, bot):
     assert any(message.event["firing"] == ["A/1"] for message in slack.messages("fallback"))
 
 
+def test_dl4_the_receivers_own_fallback_goes_before_the_general_one(slack, bot):
+    build.integration(build.receiver("fallback"), Integration.Kind.WEBHOOK, url="http://127.0.0.1:1/general")
+    own = build.receiver("lead")
+    build.integration(own, Integration.Kind.WEBHOOK, url="http://127.0.0.1:1/own")
+    bot.receiver.fallback = own
+    bot.receiver.save()
+    slack.set_mode("alerts", "error", error="channel_not_found")
+    fire()
+    tick(10)
+    assert list(Notification.objects.filter(why="fallback").values_list("receiver_name", flat=True)) == ["lead"]
+
+
 def test_dl4_a_dead_letter_can_be_sent_again(slack, bot):
     slack.set_mode("alerts", "ok_false", error="is_archived", times=1)
     fire()
@@ -662,6 +674,26 @@ def test_two_evaluations_may_make_the_same_group(root):
 
     assert side_by_side(2, work) == [1, 1]
     assert Group.objects.get().members.count() == 2 and Alert.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_dl2_a_receipt_waits_for_a_database_that_went_away(slack, hook):
+    slack.set_mode("hook", "slow", seconds=1.5)
+    fire()
+    dispatch.flush_due(seconds(10))
+    outcomes = []
+    sending = threading.Thread(target=lambda: outcomes.extend(side_by_side(1, lambda: deliver.run(seconds(10), "w"))))
+    sending.start()
+    slack.wait_for(lambda fake: fake.requests or Notification.objects.filter(state=Notification.State.SENDING).exists())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert cursor.fetchall()
+    sending.join(30)
+    assert outcomes == [{SENT: 1}]
+    assert (only().state, len(slack.messages("hook"))) == (SENT, 1)
 
 
 @pytest.mark.django_db(transaction=True)
