@@ -5,14 +5,14 @@ Answers are remembered for as long as an instance lives, so that a file of a tho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
 
 from alerts.engine.findings import Facts
 from monitoring import promql, query
-from monitoring.models import ServedModel, Target
+from monitoring.models import MetricMetadata, ServedModel, Target
 from monitoring.promql import NAME, Labels, Matcher
 
 
@@ -23,13 +23,18 @@ class Known:
     names: frozenset[str] = field(default_factory=lambda: frozenset(query.metric_names()))
     models: tuple[str, ...] = field(default_factory=lambda: tuple(ServedModel.objects.values_list("name", flat=True)))
     scrape_seconds: float = field(default_factory=lambda: _fastest_scrape())
+    types: Mapping[str, str] = field(init=False)
     _labels: dict[str, list[str]] = field(default_factory=dict)
     _values: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Look up what targets say of the types of all that is stored."""
+        self.types = _types(self.names)
 
     def about(self, expr: str, series: Sequence[Labels] | None = None) -> Facts:
         """The facts that lint needs of one expression; series: what it returns now, None when nobody asked."""
         return Facts(
-            metric_types=dict.fromkeys(self.names, ""),
+            metric_types=self.types,
             label_values=self._label_values(expr),
             series=series,
             scrape_interval_seconds=self.scrape_seconds,
@@ -62,6 +67,24 @@ class Known:
         if (name, label) not in self._values:
             self._values[name, label] = frozenset(query.label_values(label, (Matcher("=", NAME, name),)))
         return self._values[name, label]
+
+
+def _types(names: frozenset[str]) -> dict[str, str]:
+    """What targets say each stored metric is; "" where nobody says, or two say different things."""
+    told: dict[str, str] = {}
+    rows = MetricMetadata.objects.exclude(type__in=("", "unknown", "untyped"))
+    for name, kind in rows.values_list("name", "type").distinct():
+        # OpenMetrics names the family of a counter without _total.
+        for one in (f"{name.removesuffix('_total')}_total",) if kind == "counter" else (name,):
+            told[one] = kind if told.get(one, kind) == kind else ""
+    return {name: told.get(name) or _type_of_part(name, told) for name in names}
+
+
+def _type_of_part(name: str, told: Mapping[str, str]) -> str:
+    """The series of a histogram or summary are of its type."""
+    family, _, part = name.rpartition("_")
+    kind = told.get(family, "") if part in ("bucket", "sum", "count") else ""
+    return kind if kind in ("histogram", "summary") else ""
 
 
 def _fastest_scrape() -> float:

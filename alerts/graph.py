@@ -22,6 +22,7 @@ MAX_SERIES = 10
 POINTS = 240
 # Steps that put points on round times.
 _STEPS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
+_FIRST = {"host": 0, "model_name": 1, "model_version": 2}
 # What static/js/units.js calls each quantity.
 _UNITS = {
     Quantity.BYTES: "bytes", Quantity.SECONDS: "seconds", Quantity.RATIO: "ratio", Quantity.PERCENT: "percent",
@@ -90,9 +91,9 @@ def names_of(rows: Sequence[Labels]) -> list[str]:
 
 
 def telling(labels: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The labels worth a place on a line, the host first: no metric name, no value twice, as instance is the host's."""
+    """The labels worth a place on a line, host and model first: no metric name, no value twice, as instance often is."""
     names: dict[str, str] = {}
-    for name, value in sorted(labels, key=lambda pair: (pair[0] != "host", pair[0])):
+    for name, value in sorted(labels, key=lambda pair: (_FIRST.get(pair[0], len(_FIRST)), pair[0])):
         if name != NAME:
             names.setdefault(value, name)
     return {name: value for value, name in names.items()}

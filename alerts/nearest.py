@@ -11,8 +11,8 @@ from alerts.engine import thresholds
 from alerts.engine.threshold_explain import describe_limit
 from alerts.engine.thresholds import Threshold as Limit
 from alerts.engine.units import PLAIN, Unit, format_value
-from alerts.graph import telling
-from monitoring.promql import NAME, Labels
+from alerts.graph import names_of
+from monitoring.promql import Labels
 
 SHOWN = 8
 Past = Mapping[str, np.ndarray]
@@ -98,9 +98,5 @@ def plain(
 
 
 def _names(labels: Sequence[Labels], order: np.ndarray) -> list[str]:
-    return [
-        ", ".join(f"{name}={value}" for name, value in telling(labels[place]).items())
-        or labels[place].get(NAME)
-        or "no labels"
-        for place in order.tolist()
-    ]
+    """What tells the shown series from each other; a single one with all its labels."""
+    return names_of([labels[place] for place in order.tolist()])

@@ -130,7 +130,9 @@ def check(
         if finding.resolution is not None and len(limits) > 1:
             places = {number: one.place for number, one in enumerate(rows, 1)}
             _tell_rows_apart(found, finding, limits, places, chosen)
-    found.remarks = _remarks(rule, enabled, finding, at, interval_seconds)
+    numbered = {number: limits[one.place] for number, one in enumerate(rows, 1) if one.place in limits}
+    places = {number: one.place for number, one in enumerate(rows, 1)}
+    found.remarks = [_placed(remark, places) for remark in _remarks(rule, numbered, finding, at, interval_seconds)]
     return found
 
 
@@ -383,10 +385,16 @@ def _of_condition(
     return *nearest(answer.labels, values, resolution, past, unit), behind
 
 
+def _placed(remark: Remark, places: Mapping[int, str]) -> Remark:
+    """The remark with the name of the form's field in place of a row's number."""
+    kind, _, number = remark.field.partition(".")
+    return replace(remark, field=f"{places[int(number)]}-value") if kind == "thresholds" else remark
+
+
 def _remarks(
-    rule: Rule, enabled: Sequence[Limit], finding: Finding | None, at: datetime, interval_seconds: float
+    rule: Rule, rows: Mapping[int, Limit], finding: Finding | None, at: datetime, interval_seconds: float
 ) -> list[Remark]:
-    """What lint says, the warnings of the evaluation first."""
+    """What lint says, the warnings of the evaluation first; rows are counted from 1, as they stand in the form."""
     draft = RuleDraft(
         name=rule.name,
         expr=rule.expr,
@@ -396,7 +404,7 @@ def _remarks(
         interval_seconds=interval_seconds,
         labels=_texts(rule.labels),
         annotations=_texts(rule.annotations),
-        thresholds=enabled,
+        thresholds=[replace(row, id=number) for number, row in rows.items() if row.is_enabled],
     )
     facts = Known().about(rule.expr, list(finding.labels) if finding is not None else None)
     own = [Remark("evaluation", Level.WARNING, text) for text in (finding.warnings if finding else ())]

@@ -9,6 +9,7 @@ from alerts import preview
 from alerts.models import Alert, Event, Rule, Threshold
 from alerts.preview import Check, TypedRow
 from monitoring import query, store
+from monitoring.models import MetricMetadata
 from monitoring.promql import ParseError
 from tests import build
 from tests.build import T0
@@ -185,6 +186,32 @@ def test_a_metric_that_nobody_sends_is_named_with_the_nearest_name() -> None:
     found = check("cpu_usage_percnt", row(85))
     (remark,) = [one for one in found.remarks if one.code == "unknown-metric"]
     assert "cpu_usage_percent" in remark.message and remark.suggestion == "cpu_usage_percent"
+
+
+@pytest.mark.parametrize(
+    ("told", "expr", "code"),
+    [
+        ([("load", "gauge")], "rate(load[5m])", "rate-of-gauge"),
+        ([("load", "counter")], "load", ""),  # OpenMetrics: its series would be load_total
+        ([("load", "gauge"), ("load", "summary")], "rate(load[5m])", ""),
+        ([("work", "counter")], "work_total", "raw-counter"),
+        ([("took_seconds", "summary")], "took_seconds_sum", "raw-counter"),
+    ],
+)
+def test_what_targets_say_of_a_metrics_type_is_known_to_lint(told: list[tuple[str, str]], expr: str, code: str) -> None:
+    for metric in ("load", "work_total", "took_seconds_sum"):
+        measure(metric, ana=1)
+    for name, kind in told:
+        MetricMetadata.objects.create(name=name, type=kind)
+    codes = {one.code for one in check(expr).remarks} & {"rate-of-gauge", "raw-counter"}
+    assert codes == ({code} if code else set())
+
+
+def test_a_remark_on_a_row_names_its_place_in_the_form() -> None:
+    measure(ana=1)
+    found = check("cpu_usage_percent", row(99, "critical"), row(99.5, "warning"))
+    (beyond,) = [one for one in found.remarks if one.code == "beyond"]
+    assert beyond.field == "thresholds-1-value"
 
 
 def test_a_recording_rule_says_what_it_would_store() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from alerts.engine.durations import format_duration
 from alerts.engine.findings import Facts, Finding, Level, RuleDraft
 from alerts.engine.lint_expr import lint_expr
-from alerts.engine.lint_templates import lint_templates
+from alerts.engine.lint_templates import lint_templates, suggested_summary
 from alerts.engine.lint_thresholds import lint_thresholds
 from monitoring.promql import ParseError, Query, parse, split_condition
 
@@ -34,7 +34,7 @@ def lint(rule: RuleDraft, facts: Facts = _NOTHING_KNOWN, at: datetime = _BEFORE_
     findings += _lint_times(rule)
     if rule.kind == "alert":
         findings += lint_thresholds(rule, query, facts, at)
-        findings += _lint_shape(rule, query)
+        findings += _lint_shape(rule, query, facts)
     return _sorted(findings)
 
 
@@ -66,7 +66,7 @@ def _lint_times(rule: RuleDraft) -> list[Finding]:
     return found
 
 
-def _lint_shape(rule: RuleDraft, query: Query) -> list[Finding]:
+def _lint_shape(rule: RuleDraft, query: Query, facts: Facts) -> list[Finding]:
     """Check whether the rule could be told apart into value and threshold, and what its messages will lack."""
     found = []
     condition = split_condition(query)
@@ -79,5 +79,6 @@ def _lint_shape(rule: RuleDraft, query: Query) -> list[Finding]:
         found.append(Finding("missing-severity", Level.INFO, text, "labels"))
     if not (rule.annotations or {}).get("summary"):
         text = "there is no summary: messages will show only labels"
-        found.append(Finding("missing-summary", Level.INFO, text, "annotations"))
+        better = suggested_summary(rule, query, facts)
+        found.append(Finding("missing-summary", Level.INFO, text, "annotations.summary", suggestion=better))
     return found

@@ -210,7 +210,8 @@ def _short_range(use: _Use, text: str, facts: Facts) -> Iterator[Finding]:
 
 
 def _raw_counter(use: _Use, text: str, kind: str, facts: Facts) -> Iterator[Finding]:
-    is_counter = kind == "counter" or (not kind and use.name.endswith("_total"))
+    is_part = kind in ("histogram", "summary") and use.name.endswith(_SERIES_SUFFIXES)
+    is_counter = kind == "counter" or is_part or (not kind and use.name.endswith("_total"))
     if not is_counter or _COUNTER_FUNCTIONS.intersection(use.over) or _COUNTING.intersection(use.over):
         return
     message = f"{use.name} is a counter, which only grows until its process restarts: compare its rate or increase"

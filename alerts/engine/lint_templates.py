@@ -5,13 +5,21 @@ from collections.abc import Iterator
 
 from alerts.engine import template
 from alerts.engine.findings import Facts, Finding, Level, RuleDraft
+from alerts.engine.sentence_query import describe_query
 from alerts.engine.template import Context, Surroundings, Template, TemplateError
 from alerts.engine.units import Quantity, unit_of
-from monitoring.promql import Labels, ParseError, parse, split_condition
+from monitoring.promql import Labels, ParseError, Query, parse, split_condition
 
 _CHANGING = {"value": "$value", "query": "query", "now": "now"}
 _LABEL = re.compile(r"(?:\$labels|\.Labels)\.(\w+)")
 _PERCENTAGE = re.compile(r"humanizePercentage")
+# How a value of each quantity is written in a template, with what follows it; anything else is a plain number.
+_READABLE = {
+    Quantity.SECONDS: ("humanizeDuration", ""), Quantity.RATIO: ("humanizePercentage", ""),
+    Quantity.BYTES: ("humanize1024", "B"), Quantity.PERCENT: ('printf "%.1f"', "%"),
+}  # fmt: skip
+# What an alert is about, the most telling first.
+_SUBJECTS = ("model_name", "host", "instance")
 # Functions that fail on an empty answer would be reported for every rule, so a trial gets one sample.
 _TRIAL_ANSWER = [(Labels.of({"__name__": "trial"}), 1.0)]
 
@@ -94,3 +102,20 @@ def _percent_twice(field: str, text: str, rule: RuleDraft) -> Iterator[Finding]:
         line = text.count("\n", 0, match.start()) + 1
         column = match.start() - text.rfind("\n", 0, match.start())
         yield Finding("percent-twice", Level.WARNING, message, field, line, column, better if better != text else "")
+
+
+def suggested_summary(rule: RuleDraft, query: Query, facts: Facts) -> str:
+    """Return a summary that says what is measured, of whom, how much it is and beside which limit; "" for no words."""
+    condition = None if rule.thresholds else split_condition(query)
+    measured = parse(condition.value) if condition is not None else query
+    phrase = describe_query(measured)
+    if "{{" in phrase:  # it would be read as a template
+        return ""
+    unit = unit_of(measured)
+    function, after = _READABLE.get(unit.quantity, ("humanize", ""))
+    after += "/s" if unit.is_rate else ""
+    known = {name for series in (facts.series or ())[:1] for name, _ in series}
+    subject = next((f" of {{{{ $labels.{name} }}}}" for name in _SUBJECTS if name in known), "")
+    limit = f", limit {{{{ $threshold | {function} }}}}{after}" if rule.thresholds else ""
+    phrase = f"T{phrase[1:]}" if phrase.startswith("the ") else phrase  # a metric keeps its name
+    return f"{phrase}{subject} is {{{{ $value | {function} }}}}{after}{limit}"

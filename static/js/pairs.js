@@ -20,6 +20,15 @@
       this.toggle.className = "aq-pairs-flip";
       field.parentElement.append(this.box, this.toggle);
       this.show(read(field.value));
+      field.addEventListener("pairs:put", (event) => this.put(event.detail.name, event.detail.value));
+    }
+
+    // Gives a name this value, whether it was there or not.
+    put(name, value) {
+      const pairs = { ...read(this.field.value), [name]: value };
+      this.field.value = JSON.stringify(pairs, null, 1);
+      if (!this.isJson) this.show(pairs);
+      this.field.dispatchEvent(new Event("change", { bubbles: true }));
     }
 
     button(words, act) {

@@ -44,12 +44,18 @@
       return text;
     }
 
+    // A suggestion goes into the field that the remark is about: the question, a time, a limit, or an annotation.
     clicked(event) {
       const fix = event.target.closest("[data-aq-fix]");
       if (!fix || !this.expr) return;
-      this.expr.value = fix.dataset.aqFix;
-      this.expr.focus();
-      this.later();
+      const [name, part] = (fix.dataset.aqField || "expr").split(".");
+      const field = this.form.querySelector(`[name="${CSS.escape(name)}"]`);
+      if (!field) return;
+      if (part) { field.dispatchEvent(new CustomEvent("pairs:put", { detail: { name: part, value: fix.dataset.aqFix } })); return; }
+      field.value = fix.dataset.aqFix;
+      if (field === this.expr) this.form.dispatchEvent(new CustomEvent("question:taken"));
+      if (field.offsetParent) field.focus();
+      field.dispatchEvent(new Event("change", { bubbles: true }));
     }
 
     later() {

@@ -288,6 +288,10 @@
       this.say = panel.querySelector("[data-aq-mode-say]");
       this.written = panel.querySelector("[data-aq-written]");
       for (const radio of panel.querySelectorAll("[name=mode]")) radio.addEventListener("change", () => this.changed(radio.value));
+      // A suggested question is PromQL; it is shown in simple mode again where that can show all of it.
+      form.addEventListener("question:taken", () => {
+        if (this.form.querySelector("[name=mode][value=simple]").checked) this.changed("simple");
+      });
       panel.querySelector("[name=simple_measure]").addEventListener("change", () => this.shape());
       panel.querySelector("[name=simple_aggregation]").addEventListener("change", () => this.shape());
       this.shape();

@@ -98,3 +98,28 @@ def test_promql_that_says_more_stays_as_it_is(form: Any) -> None:
     form.wait_for_selector("[data-aq-mode-say] >> text=it stays in PromQL")
     assert form.is_checked("[name=mode][value=promql]")
     assert form.input_value("[name=expr]") == "model_latency_seconds offset 5m  # before lunch"
+
+
+def test_suggestions_are_taken_by_a_click_without_leaving_simple_mode(form: Any) -> None:
+    at_ms = round(timezone.now().timestamp() * 1000)
+    store.append([store.Scrape("model:a", {}, at_ms, ["answers_total"], np.array([7.0]))], now_ms=at_ms)
+    choose = form.locator("[name=simple_metric]")
+    choose.fill("answers_total")
+    form.fill(LIMIT, "30")
+    form.click("[data-aq-fix='rate(answers_total[5m])']")
+    form.wait_for_selector("[data-aq-written] >> text=rate(answers_total[5m])")
+    assert form.input_value("[name=simple_measure]") == "rate"
+    assert form.is_checked("[name=mode][value=simple]")
+    form.click("[data-aq-field=hold_seconds]")
+    assert form.input_value("[name=hold_seconds]") == "5m"
+    form.click("[data-aq-field='annotations.summary']")
+    assert "{{ $value" in form.input_value(".field-annotations .aq-pair textarea")
+
+
+def test_the_form_shows_who_is_told_and_the_message(form: Any) -> None:
+    build.integration(build.route().receiver, target="#ml-alerts")
+    form.fill("[name=name]", "SlowModel")
+    choose_metric(form)
+    form.fill(LIMIT, "30")
+    form.wait_for_selector("[data-aq-told] >> text=#ml-alerts")
+    assert "SlowModel" in form.inner_text("[data-aq-told] .aq-slack")

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from alerts.engine import template
 from alerts.engine.findings import Facts, Finding, Level, RuleDraft
 from alerts.engine.lint import lint
+from alerts.engine.template import Context
 from monitoring.promql import Labels
 from monitoring.promql.metric_names import lint_name
 
@@ -255,6 +257,31 @@ def test_a_condition_that_can_be_split_is_offered() -> None:
 def test_a_rule_without_severity_or_summary_is_told() -> None:
     assert find("missing-severity", labels={})
     assert find("missing-summary", annotations={})
+
+
+@pytest.mark.parametrize(
+    ("expr", "labels", "summary"),
+    [
+        ("cpu_usage_percent", {"host": "ana"},
+         'cpu_usage_percent of {{ $labels.host }} is {{ $value | printf "%.1f" }}%, '
+         'limit {{ $threshold | printf "%.1f" }}%'),
+        ("rate(net_bytes_total[5m])", {"host": "ana", "model_name": "ranker"},
+         "The rate per second of net_bytes_total over 5 minutes of {{ $labels.model_name }} is "
+         "{{ $value | humanize1024 }}B/s, "
+         "limit {{ $threshold | humanize1024 }}B/s"),
+        ("sum(up)", {}, "The total of up is {{ $value | humanize }}, limit {{ $threshold | humanize }}"),
+    ],
+)  # fmt: skip
+def test_a_summary_is_suggested_in_the_unit_of_the_value(expr: str, labels: dict[str, str], summary: str) -> None:
+    facts = Facts(series=[Labels.of(labels)])
+    (found,) = find("missing-summary", expr, facts, annotations={}, thresholds=[row(1, value=5)])
+    assert (found.field, found.suggestion) == ("annotations.summary", summary)
+
+
+def test_a_suggested_summary_can_be_expanded() -> None:
+    (found,) = find("missing-summary", "x_seconds > 5", annotations={})
+    text = template.expand(template.compile(found.suggestion), Context(Labels.of({}), 93.0))
+    assert text == "x_seconds is 1m 33s"
 
 
 def test_a_recording_rule_named_like_a_metric_is_told() -> None:
