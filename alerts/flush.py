@@ -191,9 +191,7 @@ def _open_messages(keys: Sequence[str]) -> Iterable[Notification]:
 
 def _mute(tick: _Tick, muter: Muter, watched: flaps.Watched, at: datetime) -> None:
     """Sort the members into what may be told and what is muted, and remember why."""
-    newest = {member.alert.fingerprint: member for member in tick.members}  # ordered by id: the last one wins
-    tick.stale = [member.pk for member in tick.members if newest[member.alert.fingerprint] is not member]
-    tick.members = list(newest.values())
+    _choose_members(tick, at)
     told = {print_ for log in tick.logs.values() for print_ in log.firing}
     sorted_: dict[tuple[bool, bool], set[str]] = defaultdict(set)
     for member in tick.members:
@@ -216,6 +214,20 @@ def _mute(tick: _Tick, muter: Muter, watched: flaps.Watched, at: datetime) -> No
     words = [tick.flapping[print_] for print_ in sorted(watched.begun & tick.view.firing)]
     words += ["no longer flapping, still firing"] * bool(watched.calmed & tick.view.firing)
     tick.turned = "; ".join(words[:3])
+
+
+def _choose_members(tick: _Tick, at: datetime) -> None:
+    """Let one alert speak for each label set: the newest that fires, else the newest.
+
+    Others are earlier lives of it, which leave, or alerts that other rules or relabelling gave the same labels: those
+    that fire stay, since the label set is over only when none of them fires any more.
+    """
+    firing = {member.pk for member in tick.members if not policy.is_resolved(member.alert, at)}
+    ranked = sorted(tick.members, key=lambda member: (member.pk in firing, member.alert_id))
+    speaking = {member.alert.fingerprint: member for member in ranked}
+    kept = {member.pk for member in speaking.values()}
+    tick.stale = [member.pk for member in tick.members if member.pk not in kept | firing]
+    tick.members = [member for member in tick.members if member.pk in kept]
 
 
 def _suppress(tick: _Tick, muter: Muter, at: datetime) -> None:

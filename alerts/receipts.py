@@ -293,7 +293,7 @@ def _record_dead(dead: Sequence[Notification], at: datetime) -> None:
 
 
 def _tell_fallback(row: Notification, at: datetime) -> None:
-    receiver = Receiver.objects.filter(name=FALLBACK_RECEIVER).exclude(integrations=row.integration_id).first()
+    receiver = _fallback_of(row)
     if receiver is None:
         return
     copies = [
@@ -320,6 +320,14 @@ def _tell_fallback(row: Notification, at: datetime) -> None:
         for way in receiver.integrations.filter(is_enabled=True)
     ]
     Notification.objects.bulk_create(copies, ignore_conflicts=True)
+
+
+def _fallback_of(row: Notification) -> Receiver | None:
+    """Who is told instead: the fallback of the way's own receiver, else the receiver of that name."""
+    own = row.integration.receiver.fallback if row.integration else None
+    if own is not None:
+        return own
+    return Receiver.objects.filter(name=FALLBACK_RECEIVER).exclude(integrations=row.integration_id).first()
 
 
 def queue_notice(

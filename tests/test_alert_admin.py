@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from alerts import compose
+from alerts import amfile, compose
 from alerts.admin.slack_view import mrkdwn
 from alerts.models import (
     Alert,
@@ -127,6 +127,59 @@ def test_a_receiver_without_a_way_out_says_that_messages_are_kept(editor: Client
     assert "none: messages are kept" in shown(editor.get(url("receiver_changelist")))
 
 
+def test_the_number_of_alerts_a_webhook_is_told_of_can_be_bounded(editor: Client) -> None:
+    way = build.integration(kind="webhook", url=HOOK)
+    row = {
+        "id": way.pk,
+        "receiver": way.receiver_id,
+        "kind": "webhook",
+        "url": "",
+        "is_enabled": "on",
+        "max_alerts": "7",
+    }
+    editor.post(url("receiver_change", way.receiver_id), receiver_form([row], saved=1))
+    way.refresh_from_db()
+    assert way.max_alerts == 7
+
+
+# -- what a file owns --------------------------------------------------------------------------------------------------
+
+
+OWNED = """
+route: {receiver: default, routes: [{matchers: [a=b], receiver: default}]}
+receivers: [{name: default, slack_configs: [{api_url: "https://hooks.slack.com/planted-SECRET", channel: "#a"}]}]
+"""
+
+
+@pytest.fixture
+def owned() -> Receiver:
+    """What a file brought."""
+    amfile.keep(amfile.read(OWNED), "am.yml", T0)
+    return Receiver.objects.get()
+
+
+@pytest.mark.parametrize("name", ["route", "receiver"])
+def test_what_a_file_owns_cannot_be_changed_in_the_admin(editor: Client, owned: Receiver, name: str) -> None:
+    row = Route.objects.get(parent__isnull=False) if name == "route" else owned
+    page = shown(editor.get(url(f"{name}_change", row.pk)))
+    assert "am.yml owns this" in page and 'name="matchers"' not in page and 'name="name"' not in page
+
+
+def test_the_address_of_an_owned_way_out_is_not_shown(editor: Client, owned: Receiver) -> None:
+    assert "planted-SE" not in shown(editor.get(url("receiver_change", owned.pk)))
+
+
+def test_what_a_file_owns_is_not_deleted_in_the_admin(editor: Client, owned: Receiver) -> None:
+    assert editor.post(url("receiver_delete", owned.pk), {"post": "yes"}).status_code == 403
+    assert Receiver.objects.exists()
+
+
+def test_what_is_detached_can_be_changed(editor: Client, owned: Receiver) -> None:
+    editor.post(url("receiver_detach", owned.pk), {"_form_submitted": "True"})
+    assert 'name="name"' in shown(editor.get(url("receiver_change", owned.pk)))
+    assert not Route.objects.exclude(managed_by="").exists()
+
+
 # -- routes ------------------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +194,22 @@ def test_the_tree_is_listed_depth_first(editor: Client) -> None:
     below = build.route(first, matchers=["c=1"])
     rows = editor.get(url("route_changelist")).context["cl"].result_list
     assert [(row.pk, row.depth) for row in rows] == [(root.pk, 0), (first.pk, 1), (below.pk, 2), (second.pk, 1)]
+
+
+def test_the_list_says_what_is_suspicious_about_the_tree(editor: Client) -> None:
+    root = build.route()
+    build.route(root, position=0, matchers=["a=1"])
+    build.route(root, position=1, matchers=["a=1", "b=2"])
+    page = shown(editor.get(url("route_changelist")))
+    assert "is never reached" in page and "has no channel" in page and "have no escalation" in page
+
+
+def test_a_tree_that_is_in_order_is_listed_without_remarks(editor: Client) -> None:
+    root = build.route()
+    build.integration(root.receiver)
+    root.escalation = build.policy("night", (300, root.receiver))
+    root.save()
+    assert "Look at this" not in shown(editor.get(url("route_changelist")))
 
 
 def test_a_branch_takes_its_matchers_a_line_each(editor: Client) -> None:

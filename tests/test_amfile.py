@@ -14,7 +14,18 @@ from django.core.management import CommandError, call_command
 
 from alerts import amfile
 from alerts.amfile import ConfigError
-from alerts.models import Alert, Group, Ingest, InhibitRule, Integration, Notification, Receiver, Route, TimeInterval
+from alerts.models import (
+    Alert,
+    Group,
+    Ingest,
+    InhibitRule,
+    Integration,
+    Notification,
+    Receiver,
+    Route,
+    SlackApp,
+    TimeInterval,
+)
 from tests import build
 from tests.build import T0
 
@@ -325,6 +336,76 @@ def test_many_aliases_are_refused():
     assert any("aliases" in problem for problem in refused("\n".join(lines)))
 
 
+# -- bots
+
+
+BOT = """
+route: {receiver: default}
+receivers:
+- name: default
+  slack_configs:
+  - channel: '#alerts'
+    %s
+"""
+POSTING = "api_url: https://slack.com/api/chat.postMessage"
+
+
+def bot_file(place):
+    return BOT % place
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "app_token: xoxb-SECRET",
+        "app_token_file: token",
+        f"{POSTING}\n    http_config: {{authorization: {{credentials: xoxb-SECRET}}}}",
+        f"{POSTING}\n    http_config: {{authorization: {{type: Bearer, credentials_file: token}}}}",
+    ],
+)
+def test_a_bots_token_is_taken_wherever_it_stands(place, tmp_path):
+    (tmp_path / "token").write_text("xoxb-SECRET\n")
+    path = tmp_path / "am.yml"
+    path.write_text(bot_file(place))
+    run("import_alertmanager", str(path))
+    way = Integration.objects.get()
+    assert (way.kind, way.target, way.slack_app.bot_token) == ("slack", "#alerts", "xoxb-SECRET")
+
+
+def test_a_global_token_is_for_channels_without_an_address():
+    keep("global: {slack_app_token: xoxb-SECRET}" + bot_file("send_resolved: true"))
+    assert Integration.objects.get().slack_app.bot_token == "xoxb-SECRET"
+
+
+def test_one_token_makes_one_app():
+    keep(bot_file("app_token: xoxb-SECRET") + "  - {channel: '#more', app_token: xoxb-SECRET}\n")
+    assert SlackApp.objects.count() == 1
+
+
+def test_a_bot_of_an_export_keeps_its_token():
+    keep(bot_file("app_token: xoxb-SECRET"))
+    kept = keep(amfile.write())
+    assert (Integration.objects.get().slack_app.bot_token, kept.changed) == ("xoxb-SECRET", [])
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("app_token: xoxp-SECRET", "app_token: must be a bot token"),
+        ("app_token_file: nosuch", "app_token_file: nosuch cannot be read here"),
+        ("app_token: a\n    app_token_file: b", "at most one of app_token and app_token_file"),
+        (
+            f"{POSTING}\n    http_config: {{authorization: {{credentials: xoxb-S}}, proxy_url: x}}",
+            "proxy_url: not supp",
+        ),
+    ],
+)
+def test_a_bot_that_cannot_post_is_refused_and_its_token_not_repeated(place, words):
+    problems = refused(bot_file(place))
+    assert any(words in problem for problem in problems), problems
+    assert not any("SECRET" in problem for problem in problems)
+
+
 # -- files it points to
 
 
@@ -456,3 +537,29 @@ def test_imported_routes_lead_what_fires_now():
     row = build.alert("X", labels={"a": "b"})
     keep(SMALL)
     assert Alert.objects.get(pk=row.pk).groups.get().receiver.name == "other"
+
+
+# -- what is suspicious, and who may change it
+
+
+def test_the_report_names_what_is_suspicious_about_the_tree(tmp_path):
+    path = tmp_path / "am.yml"
+    path.write_text(SMALL.replace("{matchers: [a=b], receiver: other}", "{matchers: [a=b]}, {matchers: [a=b, c=d]}"))
+    said = run("import_alertmanager", "--dry-run", str(path))
+    assert 'look at: {a="b",c="d"} is never reached: {a="b"} before it takes the same alerts' in said
+    assert "look at: critical alerts that the root route tells have no escalation" in said
+
+
+def test_what_is_detached_stays_and_belongs_to_staff():
+    keep()
+    before = Route.objects.count(), Receiver.objects.count()
+    assert amfile.detach("am.yml") == 4 + 3 + 2 + 1
+    assert (Route.objects.count(), Receiver.objects.count()) == before
+    assert not Route.objects.exclude(managed_by="").exists() and not Receiver.objects.exclude(managed_by="").exists()
+
+
+def test_what_was_detached_is_not_taken_back_unasked():
+    keep()
+    amfile.detach("am.yml")
+    with pytest.raises(ConfigError, match="oncall was made by hand"):
+        keep()

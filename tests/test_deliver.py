@@ -335,7 +335,7 @@ def test_dl4_the_receivers_own_fallback_goes_before_the_general_one(slack, bot):
     build.integration(own, Integration.Kind.WEBHOOK, url="http://127.0.0.1:1/own")
     bot.receiver.fallback = own
     bot.receiver.save()
-    slack.set_mode("alerts", "error", error="channel_not_found")
+    slack.set_mode("alerts", "ok_false", error="is_archived")
     fire()
     tick(10)
     assert list(Notification.objects.filter(why="fallback").values_list("receiver_name", flat=True)) == ["lead"]

@@ -367,6 +367,22 @@ def test_the_same_series_firing_again_replaces_its_earlier_life(way):
     assert GroupAlert.objects.count() == 1
 
 
+def test_equal_alerts_of_two_rules_are_over_when_neither_fires(way):
+    first, second = alert(rule=build.rule("A")), alert(rule=build.rule("A2"))
+    assert tell(10) == [(["1"], [])]
+    build.resolve(second, seconds(20))
+    assert tell(70) == []
+    build.resolve(first, seconds(80))
+    assert tell(130) == [([], ["1"])]
+
+
+def test_the_equal_alert_of_another_rule_is_not_told_anew(way):
+    alert(rule=build.rule("A"))
+    assert tell(10) == [(["1"], [])]
+    alert(rule=build.rule("A2"), at=seconds(20))
+    assert tell(70) == []
+
+
 def test_a_queued_message_is_replaced_by_a_newer_state(way):
     alert()
     flush(10)

@@ -159,6 +159,19 @@ def test_an_alert_told_under_other_labels_goes_on_and_resolves():
 
 
 @pytest.mark.django_db
+def test_an_alert_that_fires_keeps_its_labels_when_external_labels_change():
+    alert = fire({"region": "eu"})
+    GlobalConfig.objects.update(external_labels={"region": "us"})
+    _, at, later = slots(alert.rule, 3)
+    measure(at, ana=91)
+    run(alert.rule, at)
+    measure(later, ana=20)
+    run(alert.rule, later)
+    alert.refresh_from_db()
+    assert (Alert.objects.count(), alert.labels["region"], alert.state) == (1, "eu", "resolved")
+
+
+@pytest.mark.django_db
 def test_two_alerts_that_relabelling_makes_equal_are_both_kept():
     GlobalConfig.objects.create(id=1, alert_relabel_configs=[{"action": "labeldrop", "regex": "host"}])
     rule = build.rule(expr="cpu_usage_percent > 80")

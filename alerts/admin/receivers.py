@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from alerts import slack_setup
 from alerts.admin.fields import SecretsMixin, SecretWidget, last_four
 from alerts.admin.listing import OVERRIDES, AlertsAdmin, AlertsHistoryAdmin, ago, dot
+from alerts.admin.owned import OwnedByFileMixin
 from alerts.channels import apprise
 from alerts.engine import notify_template
 from alerts.models import Integration, Receiver, SlackApp
@@ -84,6 +85,7 @@ class IntegrationForm(SecretsMixin, forms.ModelForm):
         model = Integration
         fields = [
             "kind", "slack_app", "target", "url", "send_resolved", "is_enabled", "title_template", "text_template",
+            "max_alerts",
         ]  # fmt: skip
         widgets = {
             "url": SecretWidget(),
@@ -100,6 +102,15 @@ class IntegrationForm(SecretsMixin, forms.ModelForm):
             if problem:
                 self.add_error("url", f"This address cannot be used: {problem}.")
         return cleaned
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "max_alerts" in self.fields:  # who may only look has no fields
+            self.fields["max_alerts"].required = False
+
+    def clean_max_alerts(self) -> int:
+        """All alerts where no number is given."""
+        return self.cleaned_data["max_alerts"] or 0
 
     def clean_title_template(self) -> str:
         """Refuse a template that could not be expanded when an alert fires."""
@@ -129,14 +140,41 @@ class IntegrationInline(StackedInline):
             None,
             {
                 "fields": [
-                    "kind", ("slack_app", "target"), "url", ("send_resolved", "is_enabled"),
+                    "kind", ("slack_app", "target"), "url", ("send_resolved", "is_enabled", "max_alerts"),
                     ("title_template", "text_template"), "health",
                 ]
             },
         )
     ]  # fmt: skip
-    readonly_fields = ["health"]
+    readonly_fields = ["address", "health"]
     verbose_name, verbose_name_plural = "way out", "ways out"
+
+    def get_fieldsets(self, request: HttpRequest, obj: Receiver | None = None) -> Any:
+        """The fields; where they can only be looked at, the last characters of the address instead of the address."""
+        if self.has_change_permission(request, obj):
+            return super().get_fieldsets(request, obj)
+        fields = [
+            "kind", ("slack_app", "target"), "address", ("send_resolved", "is_enabled", "max_alerts"),
+            ("title_template", "text_template"), "health",
+        ]  # fmt: skip
+        return [(None, {"fields": fields})]
+
+    def has_change_permission(self, request: HttpRequest, obj: Receiver | None = None) -> bool:
+        """Ways out of a receiver that a file owns are changed in the file."""
+        return not _is_owned(obj) and super().has_change_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Receiver | None = None) -> bool:
+        """A receiver that a file owns gets its ways out from the file."""
+        return not _is_owned(obj) and super().has_add_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Receiver | None = None) -> bool:
+        """What the next import would make again is not deleted."""
+        return not _is_owned(obj) and super().has_delete_permission(request, obj)
+
+    @display(description="Address")
+    def address(self, row: Integration) -> str:
+        """The last characters of a secret address."""
+        return last_four(row.url) or "–"
 
     @display(description="Last result")
     def health(self, row: Integration) -> SafeString | str:
@@ -145,7 +183,7 @@ class IntegrationInline(StackedInline):
 
 
 @admin.register(Receiver)
-class ReceiverAdmin(AlertsHistoryAdmin):
+class ReceiverAdmin(OwnedByFileMixin, AlertsHistoryAdmin):
     """Names that routes point to, each with its ways out."""
 
     list_display = ["name", "ways", "result", "routes_count", "managed_by"]
@@ -153,7 +191,7 @@ class ReceiverAdmin(AlertsHistoryAdmin):
     inlines = [IntegrationInline]
     fieldsets = [(None, {"fields": [("name", "fallback")]})]
     autocomplete_fields = ["fallback"]
-    actions_detail = ["send_test"]
+    actions_detail = ["send_test", "detach"]
     empty_icon, empty_title = "send", "Nobody is told yet."
     empty_text = "A receiver is a name with one or more ways out: a Slack channel, a webhook, a mailbox."
     empty_link = ("Connect Slack", "alerts:connect_slack")
@@ -203,6 +241,10 @@ class ReceiverAdmin(AlertsHistoryAdmin):
             is_sent, words = slack_setup.send_test(row, request.user.get_username(), timezone.now())
             self.message_user(request, f"{row}: {words}", messages.SUCCESS if is_sent else messages.ERROR)
         return dialog_done(admin_url(receiver))
+
+
+def _is_owned(receiver: Receiver | None) -> bool:
+    return receiver is not None and bool(receiver.managed_by)
 
 
 def _has_failed(row: Integration) -> bool:

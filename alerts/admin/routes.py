@@ -13,11 +13,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from alerts import dispatch
+from alerts import dispatch, route_check
 from alerts.admin.fields import MatchersField, NamesField
 from alerts.admin.listing import AlertsHistoryAdmin
+from alerts.admin.owned import OwnedByFileMixin
 from alerts.engine.durations import format_duration
 from alerts.engine.intervals import parse_interval
+from alerts.engine.routing import RouteError
 from alerts.models import Route, TimeInterval
 from alphaq_portal.ui import action, admin_url, display
 
@@ -43,11 +45,11 @@ class RouteForm(forms.ModelForm):
 
 
 @admin.register(Route)
-class RouteAdmin(AlertsHistoryAdmin):
+class RouteAdmin(OwnedByFileMixin, AlertsHistoryAdmin):
     """The routing tree: an alert goes down the first branch whose matchers hold, and on where “continue” is set."""
 
     form = RouteForm
-    list_display = ["tree", "tells", "grouped", "waits", "escalates", "continues"]
+    list_display = ["tree", "tells", "grouped", "waits", "escalates", "continues", "managed_by"]
     list_display_links = None
     search_fields = ["matchers", "receiver__name"]
     list_per_page = 500  # a tree that is cut into pages is no tree
@@ -62,6 +64,7 @@ class RouteAdmin(AlertsHistoryAdmin):
     ]
     autocomplete_fields = ["receiver", "escalation"]
     actions_list = ["try_routes", "import_file", "export_file"]
+    actions_detail = ["detach"]
     empty_icon, empty_title = "alt_route", "No route yet."
     empty_text = "The root route takes every alert; branches below it lead some of them elsewhere."
 
@@ -74,6 +77,14 @@ class RouteAdmin(AlertsHistoryAdmin):
         changelist = super().get_changelist_instance(request)
         changelist.result_list = _in_tree_order(list(changelist.result_list))
         return changelist
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, with what is suspicious about the tree above it."""
+        try:
+            remarks = [(finding.level, finding.message) for finding in route_check.findings()]
+        except RouteError as error:
+            remarks = [("error", problem) for problem in error.problems]
+        return super().changelist_view(request, {"remarks": remarks, **(extra_context or {})})
 
     @action(description="Where would an alert go?", url_path="try", permissions=["view"], icon="conversion_path")
     def try_routes(self, request: HttpRequest) -> HttpResponse:
@@ -192,12 +203,13 @@ class TimeIntervalForm(forms.ModelForm):
 
 
 @admin.register(TimeInterval)
-class TimeIntervalAdmin(AlertsHistoryAdmin):
+class TimeIntervalAdmin(OwnedByFileMixin, AlertsHistoryAdmin):
     """Named times that routes speak in, or keep quiet in."""
 
     form = TimeIntervalForm
     list_display = ["name", "says", "managed_by"]
     search_fields = ["name"]
+    actions_detail = ["detach"]
     fieldsets = [
         (
             None,

@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from alerts import actions
 from alerts.admin.fields import MatchersField, NamesField
 from alerts.admin.listing import AlertsHistoryAdmin, ago, dot
+from alerts.admin.owned import OwnedByFileMixin
 from alerts.engine.intervals import WEEKDAYS
 from alerts.models import Dependency, InhibitRule, Silence
 from alerts.policy import recurrence, silence_value
@@ -240,13 +241,14 @@ class InhibitRuleForm(forms.ModelForm):
 
 
 @admin.register(InhibitRule)
-class InhibitRuleAdmin(AlertsHistoryAdmin):
+class InhibitRuleAdmin(OwnedByFileMixin, AlertsHistoryAdmin):
     """Alerts that mute others while they fire."""
 
     form = InhibitRuleForm
     list_display = ["title", "source", "target", "agree", "is_enabled", "managed_by"]
     list_filter = ["is_enabled"]
     search_fields = ["name", "source_matchers", "target_matchers"]
+    actions_detail = ["detach"]
     fieldsets = [
         (None, {"fields": ["name", ("source_matchers", "target_matchers"), "equal", "is_enabled"]}),
     ]

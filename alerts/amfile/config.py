@@ -27,6 +27,7 @@ class Way:
     title: str = ""
     text: str = ""
     max_alerts: int = 0
+    token: str = field(default="", repr=False)  # of the bot that posts
 
 
 @dataclass(frozen=True)

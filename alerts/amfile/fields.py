@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _LOOKS = "the portal chooses how its messages look; write what you need into title and text"
 _PROXY = "addresses are called as they are, without proxies, tokens or certificates of their own"
+_APP_URL = "Slack is called at ALPHAQ_SLACK_API_BASE"
 _MAIL = "mail goes out by the portal's own mail settings"
 _OTHER = "there is no such way out here; use a webhook, or another service by its Apprise address"
 
@@ -16,10 +17,10 @@ TOP = frozenset((
     "global", "route", "receivers", "inhibit_rules", "time_intervals", "mute_time_intervals", "templates",
 ))  # fmt: skip
 TOP_UNSUPPORTED = _all("traces are not exported", "tracing")
-GLOBAL = frozenset(("resolve_timeout", "slack_api_url", "slack_api_url_file"))
-GLOBAL_UNSUPPORTED = _all(_PROXY, "http_config") | _all(
-    "the bot's token belongs into the admin, Connect Slack", "slack_app_token", "slack_app_token_file", "slack_app_url"
-)
+GLOBAL = frozenset((
+    "resolve_timeout", "slack_api_url", "slack_api_url_file", "slack_app_token", "slack_app_token_file",
+))  # fmt: skip
+GLOBAL_UNSUPPORTED = _all(_PROXY, "http_config") | _all(_APP_URL, "slack_app_url")
 #: Harmless: they only matter to ways out that would be refused themselves, or to mail.
 GLOBAL_UNUSED = _all(
     _MAIL, "smtp_from", "smtp_hello", "smtp_smarthost", "smtp_auth_username", "smtp_auth_password",
@@ -44,9 +45,15 @@ SLACK_UNSUPPORTED = _all(
     _LOOKS, "username", "color", "title_link", "pretext", "fields", "short_fields", "footer", "fallback",
     "callback_id", "icon_emoji", "icon_url", "image_url", "thumb_url", "link_names", "mrkdwn_in", "actions",
     "message_text", "update_message",
-) | _all(_PROXY, "http_config") | _all(
-    "the bot's token belongs into the admin, Connect Slack", "app_token", "app_token_file", "app_url"
-) | _all("the portal has time limits of its own", "timeout")  # fmt: skip
+) | _all(_PROXY, "http_config") | _all(_APP_URL, "app_url") | _all(
+    "the portal has time limits of its own", "timeout"
+)  # fmt: skip
+#: What else a Slack channel by bot token has.
+SLACK_BOT = frozenset(("app_token", "app_token_file", "http_config"))
+SLACK_HTTP_UNSUPPORTED = _all(
+    _PROXY, "basic_auth", "oauth2", "tls_config", "proxy_url", "no_proxy", "proxy_from_environment",
+    "proxy_connect_header", "follow_redirects", "enable_http2", "http_headers",
+) | _all("give the token as authorization.credentials", "bearer_token", "bearer_token_file")  # fmt: skip
 WEBHOOK = frozenset(("send_resolved", "url", "url_file", "max_alerts"))
 WEBHOOK_UNSUPPORTED = _all(_PROXY, "http_config") | _all("the portal has time limits of its own", "timeout") | _all(
     "the body is Alertmanager's, version 4", "payload"

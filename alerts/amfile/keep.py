@@ -13,10 +13,10 @@ from typing import Any
 
 from django.db import connection, models, transaction
 
-from alerts import amlease, dispatch
+from alerts import amlease, dispatch, route_check
 from alerts.amfile.config import Config, ConfigError, InhibitSpec, ReceiverSpec, RouteSpec, Way
 from alerts.engine.routing import RouteError
-from alerts.models import InhibitRule, Integration, Notification, Receiver, Route, TimeInterval
+from alerts.models import InhibitRule, Integration, Notification, Receiver, Route, SlackApp, TimeInterval
 
 # Any constant does that no other advisory lock of the portal has.
 _LOCK = 0x616C7071
@@ -32,6 +32,7 @@ class Kept:
     same: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)  # what is suspicious about the tree as it is then
 
     def note(self, what: str, is_new: bool, is_changed: bool) -> None:
         """Count one part."""
@@ -55,6 +56,7 @@ def keep(config: Config, owner: str, at: datetime, *, takes_over: bool = False) 
             dispatch.reroute(at)
         except RouteError as error:
             raise ConfigError(error.problems) from error
+        keeper.kept.findings += route_check.words()
     return keeper.kept
 
 
@@ -141,15 +143,29 @@ class _Keeper:
             words = f"receivers: {receiver.name}: <secret> stands for an address that is not known here"
             raise ConfigError([words])
         row = row or Integration(receiver=receiver, kind=way.kind)
+        app = self._app(receiver, way, row) if way.kind == Integration.Kind.SLACK else None
         url = row.url if way.url == _HIDDEN else way.url
         return _set(
             row,
             {
                 "url": url, "target": way.target[:500], "send_resolved": way.send_resolved,
                 "title_template": way.title, "text_template": way.text, "max_alerts": way.max_alerts,
-                "managed_by": self.owner, "is_enabled": True,
+                "managed_by": self.owner, "is_enabled": True, "slack_app_id": app.pk if app else None,
             },
         )  # fmt: skip
+
+    def _app(self, receiver: Receiver, way: Way, row: Integration) -> SlackApp:
+        """The Slack app with a way's bot token, made where there is none; a hidden token keeps the app there is."""
+        known = row.slack_app if way.token == _HIDDEN else SlackApp.objects.filter(bot_token=way.token).first()
+        if known is not None:
+            return known
+        if way.token == _HIDDEN:
+            raise ConfigError([f"receivers: {receiver.name}: <secret> stands for a bot token that is not known here"])
+        names = set(SlackApp.objects.values_list("name", flat=True))
+        name = next(one for number in range(1, len(names) + 2)
+                    if (one := "Slack" if number == 1 else f"Slack {number}") not in names)  # fmt: skip
+        self.kept.new.append(f"Slack app {name}")
+        return SlackApp.objects.create(name=name, bot_token=way.token)
 
     def _drop_way(self, row: Integration) -> bool:
         """Delete a way out; one through which people were told is switched off, for what was told stays readable."""

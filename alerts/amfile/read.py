@@ -24,6 +24,7 @@ _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _DEFAULT_TEXT = re.compile(r'\{\{-?\s*template\s+"slack\.default\.(title|text|fallback)"\s+\.\s*-?\}\}')
 _CALL = re.compile(r'\{\{-?\s*template\s+"')
 _HIDDEN = "<secret>"
+POST_MESSAGE = "https://slack.com/api/chat.postMessage"
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ class _Reader:
         return tuple(found.values())
 
     def _slack(self, node: Node) -> Way:
+        if bot := self._bot(node):
+            return bot
         node.check_names(fields.SLACK, fields.SLACK_UNSUPPORTED)
         url = self._address(node, "api_url", "api_url_file") or self._address(
             self.globals, "slack_api_url", "slack_api_url_file"
@@ -133,6 +136,51 @@ class _Reader:
             Integration.Kind.SLACK_WEBHOOK, url, node.text("channel"), node.flag("send_resolved", False),
             self._template(node, "title"), self._template(node, "text"),
         )  # fmt: skip
+
+    def _bot(self, node: Node) -> Way | None:
+        """A Slack channel by bot token; None for an incoming webhook.
+
+        Alertmanager takes the token as app_token since 0.29, and before as authorization of calls to chat.postMessage.
+        """
+        holder, name = next(((one, name) for one, name in self._token_places(node) if one.has(name)
+                             or one.has(f"{name}_file")), (None, ""))  # fmt: skip
+        if holder is None:
+            return None
+        unsupported = {key: why for key, why in fields.SLACK_UNSUPPORTED.items() if key not in fields.SLACK_BOT}
+        node.check_names(fields.SLACK | fields.SLACK_BOT, unsupported)
+        if not node.text("channel"):
+            node.fault("channel", "a bot needs the channel to post to")
+        token = self._secret(holder, name)
+        if token and token != _HIDDEN and not token.startswith("xoxb-"):
+            holder.fault(name, "must be a bot token, which starts with xoxb-")
+        return Way(
+            Integration.Kind.SLACK, "", node.text("channel"), node.flag("send_resolved", False),
+            self._template(node, "title"), self._template(node, "text"), token=token,
+        )  # fmt: skip
+
+    def _token_places(self, node: Node) -> Iterable[tuple[Node, str]]:
+        """Where a bot's token may stand, the nearest first; a webhook's own address goes before the global token."""
+        yield node, "app_token"
+        if node.text("api_url") == POST_MESSAGE:
+            http = Node.of(node.values.get("http_config"), node.at("http_config"), self.problems)
+            http.check_names({"authorization"}, fields.SLACK_HTTP_UNSUPPORTED)
+            authorization = Node.of(http.values.get("authorization"), http.at("authorization"), self.problems)
+            authorization.check_names({"type", "credentials", "credentials_file"})
+            yield authorization, "credentials"
+        if not node.has("api_url") and not node.has("api_url_file"):
+            yield self.globals, "slack_app_token"
+
+    def _secret(self, node: Node, name: str) -> str:
+        """A secret, given or in a file; "" when it is at fault."""
+        if node.has(name) and node.has(f"{name}_file"):
+            node.fault(f"{name}_file", f"at most one of {name} and {name}_file")
+        if not node.has(f"{name}_file"):
+            return node.text(name).strip()
+        try:
+            return self.files.text(node.text(f"{name}_file")).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            node.fault(f"{name}_file", str(error))
+            return ""
 
     def _webhook(self, node: Node) -> Way:
         node.check_names(fields.WEBHOOK, fields.WEBHOOK_UNSUPPORTED)

@@ -10,12 +10,12 @@ import yaml
 from django.conf import settings
 from django.db.models import Prefetch, Q, QuerySet
 
+from alerts.amfile.read import POST_MESSAGE
 from alerts.engine.durations import format_duration
 from alerts.models import Ingest, InhibitRule, Integration, Receiver, Route, TimeInterval
 from alerts.policy import NOBODY
 
 HIDDEN = "<secret>"
-_POST_MESSAGE = "https://slack.com/api/chat.postMessage"
 _DEFAULT_TIMEOUT_SECONDS = 300.0
 
 
@@ -73,7 +73,7 @@ def _slack(way: Integration, with_secrets: bool) -> dict[str, Any]:
     if way.kind == Integration.Kind.SLACK:
         token = way.slack_app.bot_token if way.slack_app else ""
         credentials = {"type": "Bearer", "credentials": token if with_secrets else HIDDEN}
-        found |= {"api_url": _POST_MESSAGE, "http_config": {"authorization": credentials}}
+        found |= {"api_url": POST_MESSAGE, "http_config": {"authorization": credentials}}
     else:
         found["api_url"] = way.url if with_secrets else HIDDEN
     texts = {"channel": way.target, "title": way.title_template, "text": way.text_template}

@@ -1,4 +1,5 @@
-"""What is suspicious about a tree of routes that would work: nodes nobody reaches, names that nobody knows."""
+"""What is suspicious about a tree of routes that would work: nodes nobody reaches, names that nobody knows, critical
+alerts that wait for somebody for ever."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from dataclasses import dataclass
 
 from alerts.engine.routing import Route, Tree
 from monitoring.promql import Matcher
+
+_SEVERITY, _CRITICAL = "severity", "critical"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +23,23 @@ class RouteFinding:
 
 
 def lint_routes(
-    tree: Tree, receivers: Collection[str], intervals: Collection[str] = (), idle_receivers: Collection[str] = ()
+    tree: Tree,
+    receivers: Collection[str],
+    intervals: Collection[str] = (),
+    idle_receivers: Collection[str] = (),
+    escalated: Collection[int] | None = None,
 ) -> list[RouteFinding]:
-    """Remarks about `tree`, given the names that exist; `idle_receivers` are those without any way out."""
+    """Remarks about `tree`, given the names that exist; `idle_receivers` are those without any way out.
+
+    escalated: ids of the routes whose critical alerts have an escalation policy; None does not ask for that.
+    """
     findings: list[RouteFinding] = []
     for route in tree.routes():
         findings += _names(route, set(receivers), set(intervals), set(idle_receivers))
         findings += _shadowed(route)
     findings += _contradictions(tree.root, ())
+    if escalated is not None:
+        findings += _unanswered(tree.root, set(escalated))
     return findings
 
 
@@ -79,3 +91,24 @@ def _clash(matchers: tuple[Matcher, ...]) -> str:
         if fixed is not None and not matcher.matches(fixed.value):
             return f"{fixed} and {matcher} cannot both hold"
     return ""
+
+
+def _unanswered(route: Route, escalated: set[int]) -> Iterator[RouteFinding]:
+    """Routes that tell critical alerts, as far as matchers of the severity show it, and have no policy for them."""
+    if not all(_takes_critical(matcher) for matcher in route.matchers):
+        return
+    takers = [child for child in route.children if _takes_every_critical(child)]
+    if not takers and route.id not in escalated:
+        words = f"critical alerts that {route.title} tells have no escalation: nobody else hears when nobody answers"
+        yield RouteFinding(route.id, "no-escalation", "warning", words)
+    for child in route.children:
+        yield from _unanswered(child, escalated)
+
+
+def _takes_critical(matcher: Matcher) -> bool:
+    return matcher.name != _SEVERITY or matcher.matches(_CRITICAL)
+
+
+def _takes_every_critical(route: Route) -> bool:
+    """Whether all critical alerts go down this branch: it asks for nothing but the severity."""
+    return all(matcher.name == _SEVERITY and matcher.matches(_CRITICAL) for matcher in route.matchers)

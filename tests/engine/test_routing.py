@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from alerts.engine.matching import parse_alertmanager_matchers
@@ -188,7 +190,7 @@ def test_explain_agrees_with_match() -> None:
         assert sorted(taken) == sorted(found.route_id for found in match(routes, labels))
 
 
-def findings(routes: Tree, **names: tuple[str, ...]) -> list[tuple[int, str]]:
+def findings(routes: Tree, **names: Any) -> list[tuple[int, str]]:
     known = {"receivers": ("default",), **names}
     return [(finding.route_id, finding.code) for finding in lint_routes(routes, **known)]
 
@@ -218,3 +220,17 @@ def test_lint_finds_matchers_that_contradict_those_above() -> None:
         (3, "unreachable"),
         (4, "unreachable"),
     ]
+
+
+def test_lint_finds_critical_alerts_without_an_escalation() -> None:
+    routes = tree(node(2, "severity=warning"), node(3, "team=ml"))
+    assert findings(routes, escalated=(1,)) == [(3, "no-escalation")]
+
+
+def test_lint_asks_for_an_escalation_only_where_critical_alerts_end() -> None:
+    routes = tree(node(2, "severity=critical"), node(3, "severity=~warning|info"))
+    assert findings(routes, escalated=(2,)) == []
+
+
+def test_lint_does_not_ask_for_an_escalation_unless_told_which_there_are() -> None:
+    assert findings(tree(node(2, "severity=critical"))) == []

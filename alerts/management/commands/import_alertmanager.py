@@ -75,3 +75,4 @@ def _report(kept: Kept) -> Iterable[str]:
     if kept.same:
         yield f"unchanged: {len(kept.same)}"
     yield from (f"note: {note}" for note in kept.notes)
+    yield from (f"look at: {finding}" for finding in kept.findings)
