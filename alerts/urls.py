@@ -18,6 +18,7 @@ from alerts.admin.silence_windows import SilenceWindows
 app_name = "alerts"
 urlpatterns = [
     path("api/v1/", include("alerts.api")),
+    path("api/v1/import/", include("alerts.import_views")),
     path("api/v2/", include("alerts.amapi")),
     path("routes/import/", amfile_views.ImportAlertmanager.as_view(), name="alertmanager_import"),
     path("routes/export.yml", amfile_views.ExportAlertmanager.as_view(), name="alertmanager_export"),

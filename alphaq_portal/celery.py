@@ -18,13 +18,14 @@ if not apps.models_ready:  # started by the celery command; inside Django the ap
     django.setup()
 
 from alerts.bootstep import SlackListener
-from alphaq_portal import profile_hooks, task_context
+from alphaq_portal import profile_hooks, task_connections, task_context
 from alphaq_portal.schedule import app
 from monitoring import heartbeats
 from monitoring.bootstep import HostCollector, TargetScraper
 
 __all__ = ["app", "profile_hooks", "task_context"]  # loading the last two connects their signals
 
+task_connections.keep(app)
 app.steps["worker"].update((HostCollector, TargetScraper, SlackListener))
 app.autodiscover_tasks(["monitoring", "alerts"])
 

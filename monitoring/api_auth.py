@@ -17,6 +17,9 @@ from monitoring.models.tokens import ApiToken, digest_of
 SCHEME = "Bearer "
 #: `last_used_at` is for people who look for forgotten tokens; a write a request would cost more than the answer.
 NOTE_USE_EVERY = timedelta(minutes=1)
+_CONFIGURES = frozenset(
+    {"alerts.change_rule", "alerts.change_route", "alerts.change_escalationpolicy", "monitoring.change_target"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ def scope_of(permission: str) -> str:
         return ApiToken.Scope.READ
     if permission == "monitoring.add_deploy":
         return ApiToken.Scope.DEPLOY
+    if permission in _CONFIGURES:
+        return ApiToken.Scope.CONFIG
     return ApiToken.Scope.ALERTS if app == "alerts" and codename.endswith(("_alert", "_silence")) else ""
 
 

@@ -72,7 +72,8 @@ def test_a_token_without_the_scope_is_refused_with_its_name():
         ("alerts.add_alert", "alerts"),
         ("alerts.add_silence", "alerts"),
         ("alerts.delete_silence", "alerts"),
-        ("alerts.change_rule", ""),
+        ("alerts.change_rule", "config"),
+        ("alerts.delete_rule", ""),
         ("auth.add_user", ""),
     ],
 )

@@ -19,9 +19,9 @@ from alerts import revisions
 from alerts.engine.durations import format_duration
 from alerts.models import Alert, GlobalConfig, GroupClock, Rule, RuleGroup, Threshold
 from alerts.prepared import latest_slot
-from alerts.running_out import close_series, hold_clocks, let_run_out
 from alerts.rulefile.read import FileGroup
 from alerts.rulefile.wanted import Defaults, Unit, WantedGroup, WantedRule, units_of, wanted
+from alerts.running_out import close_series, hold_clocks, let_run_out
 
 User = Any
 _RULE_FIELDS = (

@@ -24,6 +24,7 @@ class ApiToken(models.Model):
         READ = "read", "read: samples, targets, rules, alerts"
         DEPLOY = "deploy", "deploy: tell of deploys of models"
         ALERTS = "alerts", "alerts: send alerts, silence them"
+        CONFIG = "config", "config: import rules, routes, escalation and targets"
 
     name = models.CharField(max_length=100, unique=True, help_text="Who uses it: ci, grafana, prometheus-1 …")
     prefix = models.CharField(max_length=20, editable=False, help_text="How the token begins, to recognise it by.")
