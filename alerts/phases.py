@@ -46,7 +46,7 @@ def settle(at: datetime, limit: int = AT_ONCE) -> int:
 
 
 def _settle(group: RuleGroup, at: datetime) -> None:
-    found = store.rhythms(_selectors(group), round(at.timestamp() * 1000), leave_out=RULES_SOURCE)
+    found = _rhythms(group, round(at.timestamp() * 1000))
     with transaction.atomic():
         clock = GroupClock.objects.select_for_update(skip_locked=True).filter(group=group).first()
         if clock is None:
@@ -67,15 +67,14 @@ def _settle(group: RuleGroup, at: datetime) -> None:
         clock.save(update_fields=["offset_seconds", "awaited", "settle_at", "next_slot_at"])
 
 
-def _selectors(group: RuleGroup) -> list[tuple[promql.Matcher, ...]]:
-    """What the rules of a group ask for; those that cannot be read ask for nothing."""
-    found = []
-    for expr in group.rules.filter(life__in=EVALUATED).values_list("expr", flat=True):
-        try:
-            found += [selector.matchers for selector in promql.parse(expr).selectors()]
-        except promql.ParseError:
-            continue
-    return found
+def _rhythms(group: RuleGroup, at_ms: int) -> list[Rhythm]:
+    """The rhythms of what the rules of a group ask for; none while one of them cannot be asked."""
+    exprs = group.rules.filter(life__in=EVALUATED).values_list("expr", flat=True)
+    try:
+        asked = [selector.matchers for expr in exprs for selector in promql.parse(expr).selectors()]
+        return store.rhythms(asked, at_ms, leave_out=RULES_SOURCE)
+    except promql.QueryError:
+        return []
 
 
 def _nearest(slot: datetime, moved_ms: int, interval_ms: int) -> datetime:

@@ -32,6 +32,7 @@ from alerts import (
     flush,
     housekeeping,
     metrics,
+    phases,
     reminders,
     silence_notice,
     stopped,
@@ -48,8 +49,10 @@ BACKTEST_LOCK = 0x616C7074
 SLOW_GROUPS_LOCK = 0x616C7100  # and the numbers after it, one for each process that may work on slow groups
 # No new group is begun after this long; with ALPHAQ_GROUP_TIMEOUT it stays below the task's time limit of 90 s.
 EVALUATE_AT_MOST = timedelta(seconds=20)
-# Slots closer together are evaluated by one task.
-EVALUATIONS_APART = timedelta(milliseconds=200)
+# Slots closer together are evaluated by one task, at the last of them.
+EVALUATIONS_APART = timedelta(milliseconds=50)
+# Whoever waits for samples is looked at again after this, and then after half of what it has waited.
+LOOK_AGAIN_SECONDS = 0.05
 
 
 def _now() -> datetime:
@@ -85,6 +88,7 @@ def evaluate_due() -> int:
     _plan_evaluations(_now())
     done = _evaluate_due()
     heartbeats.beat("tick", "evaluate", _now().timestamp())
+    phases.settle(_now())
     return done
 
 
@@ -97,18 +101,28 @@ def evaluate_now() -> int:
 
 def _plan_evaluations(at: datetime) -> None:
     """Have groups evaluated at their slots and not a tick later; only the tick is relied on (DL-12)."""
-    last = None
+    ends: list[datetime] = []
+    first = None
     for slot in evaluate.next_slots(at, at + timedelta(seconds=settings.ENV.tick_seconds)):
-        if last is None or slot - last >= EVALUATIONS_APART:
-            last = slot
-            wait_seconds = (slot - at).total_seconds()
-            options = {"countdown": wait_seconds, "expires": wait_seconds + 5, "retry": False}
-            transaction.on_commit(partial(evaluate_now.apply_async, **options), robust=True)
+        if first is None or slot - first >= EVALUATIONS_APART:
+            first = slot
+            ends.append(slot)
+        ends[-1] = slot
+    for slot in ends:
+        _evaluate_in((slot - at).total_seconds())
+
+
+def _evaluate_in(wait_seconds: float) -> None:
+    options = {"countdown": wait_seconds, "expires": wait_seconds + 5, "retry": False}
+    transaction.on_commit(partial(evaluate_now.apply_async, **options), robust=True)
 
 
 def _evaluate_due() -> int:
     """Evaluate what is due: quick groups first, slow ones while another process is left for the quick."""
     due, until = evaluate.due(_now()), _now() + EVALUATE_AT_MOST
+    if due.waiting_since is not None:
+        waited_seconds = (_now() - due.waiting_since).total_seconds()
+        _evaluate_in(max(LOOK_AGAIN_SECONDS, waited_seconds / 2))
     done = _evaluate_groups(due.quick, until)
     if due.slow:
         with _one_of(SLOW_GROUPS_LOCK, max(settings.ENV.worker_processes - 1, 1)) as has_place:
@@ -118,7 +132,7 @@ def _evaluate_due() -> int:
 
 def _evaluate_groups(group_ids: list[int], until: datetime) -> int:
     """Evaluate groups until a time; what is left is due for the next tick."""
-    done = 0
+    done, last = 0, group_ids[-1] if group_ids else None
     for group_id in group_ids:
         if _now() > until:
             break
@@ -133,8 +147,16 @@ def _evaluate_groups(group_ids: list[int], until: datetime) -> int:
         if outcome is not None:
             done += 1
             if outcome.transitions:
-                _enqueue_flush()
+                _flush(is_last=group_id == last)
     return done
+
+
+def _flush(is_last: bool) -> None:
+    """Have groups flushed: after the last evaluation right here, else by another process beside the next one."""
+    if is_last:
+        _flush_due()
+    else:
+        _enqueue_flush()
 
 
 @shared_task(name="alerts.tasks.flush_due")
@@ -142,12 +164,18 @@ def _evaluate_groups(group_ids: list[int], until: datetime) -> int:
 def flush_due() -> int:
     """Decide for every group that is due what is to be told; returns the number of messages."""
     amlease.settle(_now())
+    made = _flush_due()
+    heartbeats.beat("tick", "flush", _now().timestamp())
+    return made
+
+
+def _flush_due() -> int:
+    """Flush what is due and see that it is sent; returns the number of messages."""
     made = 0
     for _ in range(MOST_FLUSHES):
         made += len(flush.flush_due(_now()))
         if not flush.due_groups(_now(), limit=1):
             break
-    heartbeats.beat("tick", "flush", _now().timestamp())
     if made:
         _enqueue_delivery()
     # What could not be flushed just now is left to the next tick, or this would go round and round.

@@ -1,4 +1,4 @@
-"""The long-lived scraper of a process: asks each target it holds at its planned times, writes once a second.
+"""The long-lived scraper of a process: asks each target it holds at its planned times, writes what has come in.
 
 One thread plans and writes; a request runs in a thread of its own, so a target that hangs holds up nobody. Nothing
 is queued: a time that cannot be kept is missed and counted.
@@ -27,7 +27,12 @@ from monitoring.targets import Outcome, Spec, Writer
 from monitoring.threads import DaemonThreads
 
 log = structlog.get_logger(__name__)
-FLUSH_SECONDS = 1.0
+#: What others may have changed is looked at this often.
+TICK_SECONDS = 1.0
+#: Writing takes a tenth of the time at most, and what has come in waits for a second at most.
+WRITE_SHARE, WRITE_APART_SECONDS = 0.1, 1.0
+#: Whoever sets `stop` is heeded within this.
+STOP_SECONDS = 0.25
 #: The registry is looked at this often; a new target is scraped within this and its interval.
 REGISTRY_SECONDS = 2.0
 #: Most requests at a time in one process: more than this hang only where whole networks are away.
@@ -88,6 +93,7 @@ class ScrapeLoop:
         self._numbers = count()
         self._threads = DaemonThreads("scrape", MAX_THREADS)
         self._done: SimpleQueue[tuple[Outcome, _Held]] = SimpleQueue()
+        self._finished, self._next_write = Event(), 0.0  # something is in the queue; of time.monotonic
         self._pending: list[tuple[Outcome, Writer]] = []
         self._ended: list[store.Scrape] = []
         self._registry = ""
@@ -98,31 +104,50 @@ class ScrapeLoop:
     def run(self, stop: Event) -> None:
         """Scrape until `stop` is set, then give the targets back."""
         log.info("scraper_started", scraper=self.name)
-        next_flush = 0.0
+        next_tick = 0.0
         try:
             while not stop.is_set():
                 now_ms = self._clock_ms()
                 self._heed_clock(now_ms)
                 self._start_due(now_ms)
-                if time.monotonic() >= next_flush:
-                    next_flush = time.monotonic() + FLUSH_SECONDS
-                    self._tick(now_ms)
-                until_due = (self._due[0][0] - self._clock_ms()) / 1000 if self._due else FLUSH_SECONDS
-                stop.wait(max(0.0, min(until_due, next_flush - time.monotonic())))
+                if time.monotonic() >= next_tick:
+                    next_tick = time.monotonic() + TICK_SECONDS
+                    self._use_database(now_ms, looks=True)
+                elif self._finished.is_set() and time.monotonic() >= self._next_write:
+                    self._use_database(now_ms, looks=False)
+                self._wait(next_tick)
         finally:
             self._leave()
             log.info("scraper_stopped", scraper=self.name, scrapes=self.tally.scrapes, samples=self.tally.samples)
 
-    def _tick(self, now_ms: int) -> None:
-        """Write what has come in, tell that we live, see what is ours; a database that is away is asked again."""
+    def _wait(self, next_tick: float) -> None:
+        """Wait for the next scrape that is due, the next tick, or samples that may be written."""
+        until_due = (self._due[0][0] - self._clock_ms()) / 1000 if self._due else TICK_SECONDS
+        seconds = max(0.0, min(until_due, next_tick - time.monotonic(), STOP_SECONDS))
+        until_write = self._next_write - time.monotonic()
+        if until_write > 0:
+            time.sleep(min(seconds, until_write))
+        else:
+            self._finished.wait(seconds)
+
+    def _use_database(self, now_ms: int, *, looks: bool) -> None:
+        """Write what has come in; with `looks` also tell that we live and see what is ours.
+
+        A database that is away is asked again at the next tick.
+        """
+        started = time.monotonic()
         try:
             with TICK_LOCK:
                 self.flush(now_ms)
-                self.look(now_ms)
+                written = time.monotonic()
+                if looks:
+                    self.look(now_ms)
+            self._next_write = written + min((written - started) / WRITE_SHARE, WRITE_APART_SECONDS)
         except DatabaseError as error:
             log.warning("scraper_database_error", scraper=self.name, error=str(error), waiting=len(self._pending))
             connection.close()
             self._drop_beyond_limit()
+            self._next_write = time.monotonic() + WRITE_APART_SECONDS
 
     # --- what is ours
 
@@ -237,11 +262,13 @@ class ScrapeLoop:
         seconds = time.perf_counter() - started
         self._done.put((Outcome(held.spec, at_ms, seconds, exposition, error, missed, told), held))
         held.is_running = False
+        self._finished.set()
 
     # --- writing
 
     def flush(self, now_ms: int) -> None:
         """Write all scrapes that have ended; raises what the database raises and keeps them for the next time."""
+        self._finished.clear()
         while True:
             try:
                 outcome, held = self._done.get_nowait()
