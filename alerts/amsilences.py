@@ -15,9 +15,10 @@ from django.db import transaction
 
 from alerts import bulk, policy
 from alerts.engine import silences as engine
-from alerts.engine.matching import checked_matcher, format_matchers
+from alerts.engine.matching import MatcherError, checked_matcher, format_matchers
 from alerts.engine.silences import InvalidSilence
 from alerts.models import Alert, Event, Silence
+from alerts.models.validate import LABEL_NAME
 from monitoring.promql import Labels, Matcher
 
 __all__ = ["InvalidSilence", "PostedSilence", "SilenceNotFoundError", "expire", "find", "keep", "listed"]
@@ -40,7 +41,9 @@ class PostedSilence:
 
 
 def matcher(name: str, value: str, *, is_regex: bool, is_equal: bool) -> Matcher:
-    """A matcher from the API's four fields; raises MatcherError for a regular expression that does not compile."""
+    """A matcher from the API's four fields; raises MatcherError for a bad name or a regular expression that is none."""
+    if not LABEL_NAME.fullmatch(name):
+        raise MatcherError(f'invalid label name "{name}"')
     op = ("=~" if is_equal else "!~") if is_regex else ("=" if is_equal else "!=")
     return checked_matcher(op, name, value)
 

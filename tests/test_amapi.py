@@ -216,6 +216,7 @@ def test_a_matcher_keeps_any_value(value):
         ({"matchers": []}, 422, "at least 1 items"),
         ({"matchers": [{"name": "a"}]}, 422, "name and value"),
         ({"matchers": [matcher("a", "(", isRegex=True)]}, 400, "invalid"),
+        ({"matchers": [matcher("bad-name", "x")]}, 400, "invalid label name"),
         ({"endsAt": "2020-01-01T00:00:00Z", "startsAt": "2020-01-02T00:00:00Z"}, 400, "start time must be before end"),
         ({"startsAt": "2020-01-01T00:00:00Z", "endsAt": "2020-01-02T00:00:00Z"}, 400, "end time can't be in the past"),
         ({"startsAt": "soon"}, 422, "date-time"),
