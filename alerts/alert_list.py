@@ -13,13 +13,30 @@ from functools import cached_property
 from typing import Any, cast
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Case, Count, IntegerField, Max, Model, Q, QuerySet, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    F,
+    Func,
+    IntegerField,
+    Max,
+    Model,
+    OuterRef,
+    Q,
+    QuerySet,
+    TextField,
+    Value,
+    When,
+)
 
 from alerts import compose, graph, stopped
+from alerts.engine.fingerprint import fingerprint
 from alerts.engine.units import PLAIN
 from alerts.engine.units import unit_of as unit_of_query
 from alerts.models import Alert, GroupAlert, Notification
 from monitoring import promql
+from monitoring.promql import Labels
 
 PER_PAGE = 50
 # Pages end here; what is older is found by its filters.
@@ -28,6 +45,7 @@ SEVERITIES = ("critical", "warning", "info")
 STATES = ("active", "firing", "pending", "acknowledged", "snoozed", "resolved", "shadow")
 HIDDEN_LABELS = frozenset({"alertname", "severity"})
 _PAIR = re.compile(r'([a-zA-Z_]\w*)=("?)(.*)\2')
+_ACTIVE = (Alert.State.FIRING, Alert.State.PENDING)
 _FIRST = {"firing": 0, "pending": 1, "resolved": 2}
 
 
@@ -62,6 +80,7 @@ class Row:
     trouble: str = ""  # the answer to the last message that did not arrive
     muted: str = ""  # why nobody is told
     stale_since: datetime | None = None  # when its rule was last evaluated, if that is too long ago
+    milder: tuple[Alert, ...] = ()  # the same problem at lower severities, which stand in this line
 
 
 @dataclass
@@ -92,14 +111,19 @@ def listing(wanted: Wanted, at: datetime, page: int | str | None = 1) -> Listing
     paginator = BoundedPaginator(_ordered(rows), PER_PAGE)
     shown = paginator.get_page(page)
     alerts = list(shown.object_list)
-    told, muted = _told(alerts), _muted(alerts)
+    told, muted, milder = _told(alerts), _muted(alerts), _milder(alerts)
     states, severities = _numbers(wanted, at)
-    found = [_row(alert, told.get(alert.pk, {}), muted.get(alert.pk, ""), at) for alert in alerts]
+    found = [
+        _row(alert, told.get(alert.pk, {}), muted.get(alert.pk, ""), at, milder.get(problem(alert), ()))
+        for alert in alerts
+    ]
     return Listing(found, shown, wanted, states, severities, paginator.count >= REACH)
 
 
 def _matching(wanted: Wanted, at: datetime) -> QuerySet[Alert]:
     rows = Alert.objects.filter(_state(wanted.state, at))
+    if wanted.state != "resolved":
+        rows = rows.filter(~_outranked())
     if wanted.severities:
         rows = rows.filter(severity__in=wanted.severities)
     if wanted.rule_id:
@@ -109,7 +133,7 @@ def _matching(wanted: Wanted, at: datetime) -> QuerySet[Alert]:
 
 def _state(state: str, at: datetime) -> Q:
     is_told = Q(is_shadow=False)
-    active = Q(state__in=[Alert.State.FIRING, Alert.State.PENDING])
+    active = Q(state__in=_ACTIVE)
     return {
         "active": is_told & active,
         "firing": is_told & Q(state=Alert.State.FIRING),
@@ -136,20 +160,62 @@ def _ordered(rows: QuerySet[Alert]) -> QuerySet[Alert]:
     by_state = Case(
         *(When(state=state, then=Value(rank)) for state, rank in _FIRST.items()), output_field=IntegerField()
     )
-    by_severity = Case(
-        *(When(severity=name, then=Value(rank)) for rank, name in enumerate(SEVERITIES)),
-        default=Value(len(SEVERITIES)),
-        output_field=IntegerField(),
-    )
+    by_severity = _rank()
     # What has resolved is history, and history is read from its end.
     is_over = Case(When(state=Alert.State.RESOLVED, then=Value(0)), default=by_severity, output_field=IntegerField())
     related = rows.select_related("rule__group__clock", "acknowledged_by")
     return related.order_by(by_state, is_over, "-fired_at", "-id")
 
 
+def _rank(severity: Any = None) -> Func:
+    """The place of a severity, the worst first; unknown ones come last."""
+    names = ", ".join(f"'{name}'" for name in SEVERITIES)
+    place = f"COALESCE(array_position(ARRAY[{names}]::text[], %(expressions)s::text), {len(SEVERITIES) + 1})"
+    return Func(severity or F("severity"), template=place, output_field=IntegerField())
+
+
+def _series(labels: Any) -> Func:
+    """Labels without the severity, as jsonb writes them: keys in order, so that equal ones are equal texts."""
+    return Func(labels, template="((%(expressions)s - 'severity')::text)", output_field=TextField())
+
+
+def _outranked() -> Exists:
+    """Whether the same series of the same rule fires at a worse severity, which mutes this one: one problem, one line.
+
+    Rules that do not mute their lower severities, as imported ones, tell each; so does the list.
+    """
+    worse = Alert.objects.filter(
+        rule_id=OuterRef("rule_id"), rule__mutes_lower=True, is_shadow=OuterRef("is_shadow"), state=Alert.State.FIRING
+    )
+    return Exists(worse.alias(rank=_rank(), series=_series(F("labels"))).filter(
+        series=_series(OuterRef("labels")), rank__lt=_rank(OuterRef("severity"))
+    ))  # fmt: skip
+
+
+def problem(alert: Alert) -> tuple[int | None, frozenset[tuple[str, str]]]:
+    """What alerts of one series have in common whatever their severity: the rule, and the other labels."""
+    return alert.rule_id, frozenset((name, value) for name, value in alert.labels.items() if name != "severity")
+
+
+def _milder(alerts: Sequence[Alert]) -> dict[Any, tuple[Alert, ...]]:
+    """The alerts that have no line of their own because one of these is the same problem and worse, by problem."""
+    prints = {
+        fingerprint(Labels.of({**alert.labels, "severity": severity})): problem(alert)
+        for alert in alerts
+        if alert.rule_id and alert.state == Alert.State.FIRING and alert.severity in SEVERITIES
+        for severity in SEVERITIES[SEVERITIES.index(alert.severity) + 1 :]
+    }
+    rows = Alert.objects.filter(_outranked(), fingerprint__in=prints, state__in=_ACTIVE).order_by(_rank(), "id")
+    found: dict[Any, tuple[Alert, ...]] = {}
+    for row in rows:
+        if prints[row.fingerprint] == problem(row):
+            found[problem(row)] = (*found.get(problem(row), ()), row)
+    return found
+
+
 def _numbers(wanted: Wanted, at: datetime) -> tuple[dict[str, int], dict[str, int]]:
     """How many alerts each chip would show, but for the history, which may be long."""
-    active = Alert.objects.filter(state__in=[Alert.State.FIRING, Alert.State.PENDING]).order_by()
+    active = Alert.objects.filter(~_outranked(), state__in=_ACTIVE).order_by()
     if wanted.rule_id:
         active = active.filter(rule_id=wanted.rule_id)
     counts = {state: Count("pk", filter=_state(state, at)) for state in STATES if state != "resolved"}
@@ -180,7 +246,7 @@ def _muted(alerts: Sequence[Alert]) -> dict[int, str]:
     return dict(rows.values_list("alert_id", "muted_reason"))
 
 
-def _row(alert: Alert, told: dict[str, Any], muted: str, at: datetime) -> Row:
+def _row(alert: Alert, told: dict[str, Any], muted: str, at: datetime, milder: tuple[Alert, ...]) -> Row:
     return Row(
         alert=alert,
         labels=tuple(graph.telling(telling_labels(alert.labels)).items()),
@@ -192,6 +258,7 @@ def _row(alert: Alert, told: dict[str, Any], muted: str, at: datetime) -> Row:
         kept=told.get("kept", 0),
         muted=muted,
         stale_since=stopped.stale_since(alert, at),
+        milder=tuple(one for one in milder if one.pk != alert.pk),
     )
 
 

@@ -113,6 +113,43 @@ def test_alerts_are_found_by_name_and_label(text: str, expected: list[str]) -> N
     assert names(text=text) == expected
 
 
+def both(**fields: Any) -> tuple[Alert, Alert]:
+    """One series past both limits of a rule: the warning, and the critical alert."""
+    rule = build.rule(**fields)
+    warning = build.alert(severity="warning", labels={"host": "ana"}, rule=rule)
+    return warning, build.alert(severity="critical", labels={"host": "ana"}, rule=rule)
+
+
+def test_one_series_at_two_severities_is_one_line() -> None:
+    warning, critical = both()
+    found = alert_list.listing(Wanted(), T0)
+    assert [(row.alert, row.milder) for row in found.rows] == [(critical, (warning,))]
+    assert (found.states["active"], found.severities["warning"]) == (1, 0)
+
+
+def test_the_line_of_a_problem_links_its_milder_alert(viewer: Client) -> None:
+    warning, _ = both()
+    assert f'is-milder" href="/alerts/{warning.pk}/"' in page(viewer)
+
+
+def test_the_milder_alert_has_its_line_back_when_the_worse_one_ends() -> None:
+    warning, critical = both()
+    build.resolve(critical, T0)
+    assert [row.alert for row in alert_list.listing(Wanted(), T0).rows] == [warning]
+
+
+def test_other_series_and_rules_are_lines_of_their_own() -> None:
+    _, critical = both()
+    build.alert(severity="warning", labels={"host": "ben"}, rule=critical.rule)
+    build.alert(severity="warning", labels={"host": "ana"}, rule=build.rule("Other"))
+    assert len(alert_list.listing(Wanted(), T0).rows) == 3
+
+
+def test_severities_that_are_told_one_by_one_are_lines_of_their_own() -> None:
+    both(mutes_lower=False)
+    assert len(alert_list.listing(Wanted(), T0).rows) == 2
+
+
 def test_the_list_says_how_often_it_was_told_and_what_went_wrong(viewer: Client) -> None:
     told, failed = build.alert("Told"), build.alert("Failed")
     for number, (alert, state, error) in enumerate([(told, "sent", ""), (failed, "dead", "channel_not_found")]):
