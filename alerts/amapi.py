@@ -50,8 +50,10 @@ def _post_alerts(request: HttpRequest) -> HttpResponse:
         raise ApiError(400, f"parsing alerts body failed: a list of alerts is expected, not {type(items).__name__}")
     try:
         outcome = amingest.ingest(items, timezone.now())
+    except amingest.MissingError as error:
+        raise _missing(str(error)) from error
     except amingest.SchemaError as error:
-        raise ApiError(422, f"validation failure list:\n{error}", is_schema=True) from error
+        raise _misfit(str(error)) from error
     if outcome.is_routed:
         tasks.flush_soon()
     if outcome.problems:
@@ -156,9 +158,11 @@ def _posted_silence(raw: Any) -> amsilences.PostedSilence:
         raise ApiError(400, "parsing silence body failed: an object is expected")
     for name in ("matchers", "startsAt", "endsAt", "createdBy", "comment"):
         if raw.get(name) is None:
-            raise _misfit(f"{name} in body is required")
-    if not isinstance(raw["matchers"], list) or not raw["matchers"]:
-        raise _misfit("matchers in body should have at least 1 items")
+            raise _missing(f"{name} in body is required")
+    if not isinstance(raw["matchers"], list):
+        raise _misfit("matchers in body must be a list")
+    if not raw["matchers"]:
+        raise _missing("matchers in body should have at least 1 items")
     if not isinstance(raw["createdBy"], str) or not isinstance(raw["comment"], str):
         raise _misfit("createdBy and comment in body must be of type string")
     try:
@@ -172,13 +176,16 @@ def _posted_silence(raw: Any) -> amsilences.PostedSilence:
 
 
 def _posted_matcher(raw: Any) -> Matcher:
-    fits = isinstance(raw, Mapping) and isinstance(raw.get("name"), str) and isinstance(raw.get("value"), str)
-    if not fits or not isinstance(raw.get("isRegex"), bool) or not isinstance(raw.get("isEqual", True), bool):
+    kinds = {"name": str, "value": str, "isRegex": bool}
+    if not isinstance(raw, Mapping):
+        raise _misfit("each of matchers in body must be an object")
+    if absent := [name for name in kinds if raw.get(name) is None]:
+        raise _missing(f"{' and '.join(absent)} of each of matchers in body is required")
+    is_equal = True if raw.get("isEqual") is None else raw["isEqual"]
+    if not all(isinstance(raw[name], kind) for name, kind in kinds.items()) or not isinstance(is_equal, bool):
         raise _misfit("matchers in body need name and value of type string and isRegex of type boolean")
     try:
-        return amsilences.matcher(
-            raw["name"], raw["value"], is_regex=raw["isRegex"], is_equal=raw.get("isEqual", True)
-        )  # fmt: skip
+        return amsilences.matcher(raw["name"], raw["value"], is_regex=raw["isRegex"], is_equal=is_equal)
     except MatcherError as error:
         raise ApiError(400, f"invalid silence: invalid label matcher: {error}") from error
 
@@ -191,8 +198,13 @@ def _time(raw: Mapping[str, Any], name: str) -> datetime:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
 
 
-def _misfit(words: str) -> ApiError:
+def _missing(words: str) -> ApiError:
     return ApiError(422, f"validation failure list:\n{words}", is_schema=True)
+
+
+def _misfit(words: str) -> ApiError:
+    """A value of the wrong type, which upstream's decoder refuses before its schema is asked."""
+    return ApiError(400, f"parsing body failed: {words}", is_schema=True)
 
 
 # -- about the portal --------------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ def answer(value: Any = None, status: int = 200) -> HttpResponse:
 
 def failure(error: ApiError) -> HttpResponse:
     """An error as upstream answers it."""
-    body = {"code": _SCHEMA, "message": error.reason} if error.is_schema else error.reason
+    code = _SCHEMA if error.status == 422 else error.status
+    body = {"code": code, "message": error.reason} if error.is_schema else error.reason
     response = answer(body, error.status)
     if error.status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="alphaq"'

@@ -45,6 +45,10 @@ class SchemaError(ValueError):
     """The request does not have the shape the API asks for; nothing of it is stored. The text names the place."""
 
 
+class MissingError(SchemaError):
+    """Something is not there that the API asks for; upstream answers it with another status than a wrong type."""
+
+
 @dataclass
 class Outcome:
     """What became of one request: faults of single alerts, and how many rows it took."""
@@ -145,8 +149,8 @@ def _check_shape(item: Any, place: int) -> None:
     """Raise SchemaError where an element is not what api/v2/openapi.yaml calls a postableAlert."""
     if not isinstance(item, dict):
         raise SchemaError(f"{place} in body must be of type object")
-    if "labels" not in item:
-        raise SchemaError(f"{place}.labels in body is required")
+    if item.get("labels") is None:
+        raise MissingError(f"{place}.labels in body is required")
     for name in ("labels", "annotations"):
         pairs = item.get(name)
         if pairs is None and name == "annotations":

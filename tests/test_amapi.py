@@ -167,8 +167,12 @@ def test_a_post_of_nothing_is_taken():
 
 
 @pytest.mark.parametrize(
-    ("body", "status"), [({"not": "a list"}, 400), ("{", 400), ([{"annotations": {"a": "b"}}], 422), ([1], 422)]
-)
+    ("body", "status"),
+    [
+        ({"not": "a list"}, 400), ("{", 400), ([{"annotations": {"a": "b"}}], 422), ([1], 400), ([{"labels": None}], 422),
+        ([{"labels": {"a": 5}}], 400), ([{"labels": {"a": "b"}, "startsAt": "soon"}], 400),
+    ],
+)  # fmt: skip
 def test_a_body_that_does_not_fit_is_refused(body, status):
     assert post("alerts", body, status)
     assert not Alert.objects.exists()
@@ -214,12 +218,14 @@ def test_a_matcher_keeps_any_value(value):
         ({"matchers": [matcher("a", ".*", isRegex=True)]}, 400, "must not match the empty string"),
         ({"matchers": [matcher("alertname", ".+", isRegex=True)]}, 400, "would silence every alert"),
         ({"matchers": []}, 422, "at least 1 items"),
-        ({"matchers": [{"name": "a"}]}, 422, "name and value"),
+        ({"matchers": [{"name": "a"}]}, 422, "value and isRegex of each of matchers in body is required"),
+        ({"matchers": [matcher("a", "b", isRegex="x")]}, 400, "isRegex of type boolean"),
+        ({"matchers": 5}, 400, "must be a list"),
         ({"matchers": [matcher("a", "(", isRegex=True)]}, 400, "invalid"),
         ({"matchers": [matcher("bad-name", "x")]}, 400, "invalid label name"),
         ({"endsAt": "2020-01-01T00:00:00Z", "startsAt": "2020-01-02T00:00:00Z"}, 400, "start time must be before end"),
         ({"startsAt": "2020-01-01T00:00:00Z", "endsAt": "2020-01-02T00:00:00Z"}, 400, "end time can't be in the past"),
-        ({"startsAt": "soon"}, 422, "date-time"),
+        ({"startsAt": "soon"}, 400, "date-time"),
         ({"comment": None}, 422, "comment in body is required"),
         ({"id": UNKNOWN}, 404, "not found"),
     ],
