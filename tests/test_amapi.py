@@ -169,8 +169,8 @@ def test_a_post_of_nothing_is_taken():
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"not": "a list"}, 400), ("{", 400), ([{"annotations": {"a": "b"}}], 422), ([1], 400), ([{"labels": None}], 422),
-        ([{"labels": {"a": 5}}], 400), ([{"labels": {"a": "b"}, "startsAt": "soon"}], 400),
+        ({"not": "a list"}, 400), ("{", 400), ([{"annotations": {"a": "b"}}], 422), ([1], 400),
+        ([{"labels": None}], 422), ([{"labels": {"a": 5}}], 400), ([{"labels": {"a": "b"}, "startsAt": "soon"}], 400),
     ],
 )  # fmt: skip
 def test_a_body_that_does_not_fit_is_refused(body, status):
