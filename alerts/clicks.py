@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from django.conf import settings
@@ -23,6 +23,8 @@ from alerts.channels import slack_people
 from alerts.channels.base import DeliveryError
 from alerts.channels.slack import SlackBotConfig
 from alerts.engine import message_slack
+from alerts.engine.escalation import SnoozeChoice, snooze_until
+from alerts.engine.intervals import known_zone
 from alerts.models import Alert, Integration, Notification, SlackApp, SlackClick, SlackLink
 from alerts.slack_links import Member
 
@@ -32,7 +34,6 @@ STALE = timedelta(minutes=10)
 KEPT = timedelta(days=30)
 _AT_ONCE = 50
 _LONGEST_TEXT = 3000
-_HOURS = {"1h": 1, "4h": 4}
 TOO_LATE = "That took too long, and nothing was done. Press again."
 NO_RIGHT = "{user} may look here, but not do this. Somebody with the group Responder can, or Editor for limits."
 GONE = "This message is so old that the portal has forgotten it. Open the portal instead: {url}"
@@ -192,7 +193,9 @@ def _reply(
         return Reply(stranger_words(member), done="not linked to a user")
     try:
         if "view" in click.request:
-            return Reply(view=slack_dialogues.renewed(click.request["view"], link.user, at), done="looked")
+            return Reply(
+                view=slack_dialogues.renewed(click.request["view"], link.user, link.time_zone, at), done="looked"
+            )
         if message is None:
             return Reply(GONE.format(url=compose.external_url()))
         verb = click.request["value"].partition(":")[0] if ":" in click.request["value"] else ""
@@ -264,7 +267,7 @@ def _mark(act: Act) -> Reply:
 
 
 def _silence(act: Act) -> Reply:
-    view = slack_dialogues.silence(act.message, act.alert_ids, act.link.user, act.at)
+    view = slack_dialogues.silence(act.message, act.alert_ids, act.link.user, act.link.time_zone, act.at)
     return Reply(view=view, done="looked at a silence")
 
 
@@ -281,9 +284,7 @@ _VERBS: dict[str, Callable[[Act], Reply]] = {
 
 def until(choice: str, time_zone: str, at: datetime) -> datetime:
     """The end of a snooze: so many hours from now, or the next 09:00 where the person is."""
-    if choice in _HOURS:
-        return at + timedelta(hours=_HOURS[choice])
-    return slack_dialogues.next_morning(time_zone, at)
+    return snooze_until(cast("SnoozeChoice", choice), at, known_zone(time_zone) or "UTC")
 
 
 def _replacement(act: Act, words: str) -> Mapping[str, Any] | None:

@@ -211,7 +211,7 @@ def _is_own(row: Threshold, severity: str, model: ServedModel) -> bool:
     if row.severity != severity or not row.is_enabled or row.version_id or row.stage or row.host_id or row.gpu:
         return False
     if row.model_id is not None:
-        return row.model_id == model.pk and row.selector.strip() in ("", "{}")
+        return row.model_id == model.pk and not row.has_selector
     try:
         return promql.parse_matchers(row.selector or "{}") == (Matcher("=", _MODEL, model.name),)
     except promql.ParseError:

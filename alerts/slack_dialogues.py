@@ -8,17 +8,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.core.exceptions import PermissionDenied
 from django.urls import reverse
 
-from alerts import actions, alert_story, compose
+from alerts import actions, alert_story, compose, policy
 from alerts.engine import message_views as views
+from alerts.engine.escalation import snooze_until
+from alerts.engine.intervals import known_zone
 from alerts.engine.message import subject
 from alerts.engine.message_views import SilenceTyped, ThresholdTyped
+from alerts.engine.message_words import moment
+from alerts.engine.silences import Recurrence
 from alerts.engine.threshold_explain import Explanation, explain
 from alerts.models import Alert, Notification, Threshold
 from alerts.prepared import limit_of
@@ -27,8 +30,8 @@ from monitoring.promql import Labels, Matcher
 User = Any
 _SPANS = {"1h": timedelta(hours=1), "4h": timedelta(hours=4), "1d": timedelta(days=1), "1w": timedelta(weeks=1),
           "4w": timedelta(weeks=4)}  # fmt: skip
+_WINDOWS = {"30m": 1800.0, "1h": 3600.0, "2h": 7200.0, "4h": 14_400.0, "8h": 28_800.0, "1d": 86_400.0}
 _NAMED = 5
-_MORNING_HOUR = 9
 # What a limit for some series is about, the most telling first.
 _SCOPES = ("model_name", "host", "instance", "gpu", "job")
 
@@ -47,12 +50,14 @@ def kept(view: Mapping[str, Any]) -> dict[str, Any]:
     return {name: view[name] for name in names if name in view}
 
 
-def silence(message: Notification, alert_ids: Sequence[int], user: User, at: datetime) -> dict[str, Any]:
+def silence(
+    message: Notification, alert_ids: Sequence[int], user: User, time_zone: str, at: datetime
+) -> dict[str, Any]:
     """The silence dialogue of a message, filled in; raises PermissionDenied."""
     _may(user, "alerts.add_silence")
     offered = _offered(message, alert_ids)
     typed = SilenceTyped(chosen=tuple(number for number, (_, is_on) in enumerate(offered[:10]) if is_on))
-    return _silence_view(offered, typed, _metadata(message, alert_ids), at)
+    return _silence_view(offered, typed, _metadata(message, alert_ids), time_zone, at)
 
 
 def threshold(message: Notification, alert_ids: Sequence[int], user: User, at: datetime) -> dict[str, Any]:
@@ -66,14 +71,14 @@ def threshold(message: Notification, alert_ids: Sequence[int], user: User, at: d
     return views.threshold_view(alert.name, lines, typed, row is not None, _metadata(message, [alert.pk]))
 
 
-def renewed(view: Mapping[str, Any], user: User, at: datetime) -> dict[str, Any] | None:
+def renewed(view: Mapping[str, Any], user: User, time_zone: str, at: datetime) -> dict[str, Any] | None:
     """The silence dialogue with the preview of what is chosen now; None for dialogues without one."""
     if view.get("callback_id") != views.SILENCE:
         return None
     _may(user, "alerts.add_silence")
     message, alert_ids = _opened_from(view)
     metadata = _metadata(message, alert_ids)
-    return _silence_view(_offered(message, alert_ids), views.silence_typed(view), metadata, at)
+    return _silence_view(_offered(message, alert_ids), views.silence_typed(view), metadata, time_zone, at)
 
 
 def submit(view: Mapping[str, Any], user: User, time_zone: str, at: datetime) -> str:
@@ -91,11 +96,27 @@ def _make_silence(view: Mapping[str, Any], user: User, time_zone: str, at: datet
     if not typed.reason.strip():
         raise NotUnderstood(reason="Say why: whoever looks at this silence later will ask.")
     matchers, ends_at = _chosen(_offered(message, alert_ids), typed), _end(typed.duration, time_zone, at)
+    again = _windows(typed, time_zone)
     try:
-        made = actions.silence(matchers, user, at, ends_at, typed.reason, at)
+        made = actions.silence(matchers, user, at, ends_at, typed.reason, at, again)
     except actions.Refused as error:
-        raise NotUnderstood(**{"more" if typed.more else "matchers": str(error)}) from error
-    return f"silenced until {made.ends_at:%Y-%m-%d %H:%M} UTC: {', '.join(matchers)}"
+        field = "opens_at" if again and "indow" in str(error) else "more" if typed.more else "matchers"
+        raise NotUnderstood(**{field: str(error)}) from error
+    often = f" {again.describe()}," if again else ""
+    return f"silenced{often} until {made.ends_at:%Y-%m-%d %H:%M} UTC: {', '.join(matchers)}"
+
+
+def _windows(typed: SilenceTyped, time_zone: str) -> Recurrence | None:
+    """The windows that were chosen, in the time zone of whoever chose them; None for a silence without."""
+    if not typed.opens_at:
+        if typed.days:
+            raise NotUnderstood(opens_at="Say when a window opens, or choose no days.")
+        return None
+    try:
+        opens_at = time.fromisoformat(typed.opens_at)
+    except ValueError:
+        raise NotUnderstood(opens_at="Give a time such as 02:00.") from None
+    return policy.recurrence(opens_at, _WINDOWS.get(typed.lasts), typed.days, known_zone(time_zone) or "UTC")
 
 
 def _set_limit(view: Mapping[str, Any], user: User, at: datetime) -> str:
@@ -112,7 +133,7 @@ def _set_limit(view: Mapping[str, Any], user: User, at: datetime) -> str:
         value=value, reason=typed.reason, row_id=row.pk if is_change else None, severity=row.severity,
         operator=row.operator, selector=typed.selector, expires_at=expires_at,
     )  # fmt: skip
-    if not is_change and typed.selector in ("", "{}"):
+    if not is_change and not Threshold(selector=typed.selector).has_selector:
         raise NotUnderstood(selector='Name the series it is for, such as {host="gpu-1"}.')
     try:
         made = actions.set_threshold(alert.rule, user, limit, at)
@@ -123,17 +144,26 @@ def _set_limit(view: Mapping[str, Any], user: User, at: datetime) -> str:
 
 
 def _silence_view(
-    offered: Sequence[tuple[str, bool]], typed: SilenceTyped, metadata: str, at: datetime
+    offered: Sequence[tuple[str, bool]], typed: SilenceTyped, metadata: str, time_zone: str, at: datetime
 ) -> dict[str, Any]:
     names: list[str] = []
+    place = known_zone(time_zone) or "UTC"
     try:
-        preview = actions.preview_silence(_chosen(offered, typed), at, _end(typed.duration, "", at), at)
+        ends_at, again = _end(typed.duration, place, at), _windows(typed, place)
+        preview = actions.preview_silence(_chosen(offered, typed), at, ends_at, at, again)
         names = [_name(alert) for alert in preview.covered[:_NAMED]]
         said = views.covered_words(preview.count, preview.total, len(names))
-        said = " ".join([said, *preview.warnings])
-    except actions.Refused as error:
+        said = " ".join([said, *preview.warnings, *_first_window(preview, again is not None)])
+    except (actions.Refused, NotUnderstood) as error:
         said = str(error)
-    return views.silence_view([text for text, _ in offered], typed, said, metadata, names)
+    return views.silence_view([text for text, _ in offered], typed, said, metadata, names, place)
+
+
+def _first_window(preview: actions.SilencePreview, is_recurring: bool) -> list[str]:
+    if not is_recurring or not preview.windows:
+        return []
+    first = preview.windows[0]
+    return [f"First window: {moment(first.starts_at)} to {moment(first.ends_at)}."]
 
 
 def _offered(message: Notification, alert_ids: Sequence[int]) -> list[tuple[str, bool]]:
@@ -149,17 +179,7 @@ def _chosen(offered: Sequence[tuple[str, bool]], typed: SilenceTyped) -> list[st
 
 
 def _end(duration: str, time_zone: str, at: datetime) -> datetime:
-    return at + _SPANS[duration] if duration in _SPANS else next_morning(time_zone, at)
-
-
-def next_morning(time_zone: str, at: datetime) -> datetime:
-    """The next 09:00 in a time zone, as aware UTC; in UTC where the zone is not known."""
-    try:
-        here = at.astimezone(ZoneInfo(time_zone or "UTC"))
-    except (ZoneInfoNotFoundError, ValueError):
-        here = at.astimezone(UTC)
-    day = here if here.hour < _MORNING_HOUR else here + timedelta(days=1)
-    return day.replace(hour=_MORNING_HOUR, minute=0, second=0, microsecond=0).astimezone(UTC)
+    return at + _SPANS[duration] if duration in _SPANS else snooze_until("9am", at, known_zone(time_zone) or "UTC")
 
 
 def _limited(alert_ids: Sequence[int]) -> Alert:

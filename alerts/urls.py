@@ -10,6 +10,7 @@ from alerts import (
     rule_views,
     rulefile_views,
     sheet_views,
+    silence_views,
     views,
     why_views,
 )
@@ -42,7 +43,7 @@ urlpatterns = [
     path("rules/export/", rulefile_views.ExportRules.as_view(), name="rules_export"),
     path("rules/<int:pk>/test-fire/", why_views.TestFirePage.as_view(), name="test_fire"),
     path("alerts/<int:pk>/<slug:verb>/", views.act, name="alert_act"),
-    path("alerts/<int:pk>/silence/new/", views.SilencePage.as_view(), name="alert_silence"),
+    path("alerts/<int:pk>/silence/new/", silence_views.SilencePage.as_view(), name="alert_silence"),
     path("slack/interactions", interactions.receive, name="slack_interactions"),
     path("setup/slack/me/", interactions.LinkSlack.as_view(), name="slack_link"),
     path("silences/windows/", SilenceWindows.as_view(), name="silence_windows"),

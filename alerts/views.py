@@ -1,15 +1,14 @@
-"""Pages of alerts: the list, one alert, a silence made from it; and the Slack set-up. The verbs are in actions.py."""
+"""Pages of alerts: the list and one alert; and the Slack set-up. The verbs are in actions.py."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -18,11 +17,9 @@ from django.views.generic import TemplateView, View
 
 from alerts import actions, alert_list, alert_story, slack_setup, stopped, suppressed
 from alerts.models import Alert, Integration
+from alerts.silence_views import SNOOZES, end_of, zone_of
 from alphaq_portal.ui import PortalPageMixin, admin_url
 from monitoring.promql import QueryError
-
-SNOOZES = {"1h": ("1 h", timedelta(hours=1)), "4h": ("4 h", timedelta(hours=4)), "1d": ("1 day", timedelta(days=1))}
-MORNING_HOUR = 9
 
 
 class AlertList(PortalPageMixin, TemplateView):
@@ -82,6 +79,7 @@ class AlertPage(PortalPageMixin, TemplateView):
             chart_refresh=0 if alert.state == Alert.State.RESOLVED else 15,
             at=at,
             snoozes=[(key, words) for key, (words, _) in SNOOZES.items()],
+            place=zone_of(self.request),
             is_snoozed=alert.snoozed_until is not None and alert.snoozed_until > at,
             is_active=alert.state != Alert.State.RESOLVED,
             marks=list(alert.marks.select_related("user")),
@@ -135,7 +133,7 @@ def _unacknowledge(request: HttpRequest, pk: int, at: datetime) -> str:
 
 
 def _snooze(request: HttpRequest, pk: int, at: datetime) -> str:
-    until = _end_of(request.POST.get("for", ""), at)
+    until = end_of(request.POST.get("for", ""), at, zone_of(request))
     actions.snooze(pk, request.user, until, at)
     return f"No reminder until {until:%Y-%m-%d %H:%M} UTC."
 
@@ -165,56 +163,6 @@ VERBS = {
     "mark": _mark, "confirm": _confirm,
     "acknowledge": _acknowledge, "unacknowledge": _unacknowledge, "snooze": _snooze, "note": _note, "resolve": _resolve,
 }  # fmt: skip
-
-
-class SilencePage(PortalPageMixin, TemplateView):
-    """A silence made from an alert: its labels are filled in, and what it would cover is shown before it is made."""
-
-    template_name = "alerts/silence.html"
-    title = "Silence"
-    permission = "alerts.add_silence"
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """The form as typed, or filled in from the alert's labels, with its preview."""
-        alert, at = _alert(kwargs.pop("pk")), timezone.now()
-        typed = self.request.POST
-        matchers = alert_story.matchers_of(alert)
-        is_typed = self.request.method == "POST"
-        chosen = _matchers(typed) if is_typed else [text for text, is_on in matchers if is_on]
-        preview, problem = None, kwargs.pop("problem", "")
-        try:
-            preview = actions.preview_silence(chosen, at, _end_of(typed.get("for", "1h"), at, typed), at)
-        except actions.Refused as error:
-            problem = problem or str(error)
-        return super().get_context_data(
-            trail=[("Alerts", reverse("alerts:alerts")), (alert.name, reverse("alerts:alert", args=[alert.pk]))],
-            alert=alert,
-            at=at,
-            matchers=[(text, text in chosen) for text, _ in matchers],
-            more=typed.get("more", ""),
-            chosen_for=typed.get("for", "1h"),
-            comment=typed.get("comment", ""),
-            custom=typed.get("until", ""),
-            durations=[*((key, words) for key, (words, _) in SNOOZES.items()), ("morning", "until 09:00 UTC")],
-            preview=preview,
-            problem=problem,
-            **kwargs,
-        )
-
-    def post(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Preview or make the silence; nothing typed is lost when it is refused."""
-        at = timezone.now()
-        if "preview" in request.POST:
-            return render(request, "alerts/silence_preview.html", self.get_context_data(pk=pk))
-        try:
-            ends_at = _end_of(request.POST.get("for", ""), at, request.POST)
-            made = actions.silence(
-                _matchers(request.POST), request.user, at, ends_at, request.POST.get("comment", ""), at
-            )
-        except actions.Refused as error:
-            return self.render_to_response(self.get_context_data(pk=pk, problem=str(error)), status=422)
-        messages.success(request, f"Silenced until {made.ends_at:%Y-%m-%d %H:%M} UTC.")
-        return redirect("alerts:alert", pk)
 
 
 class ConnectSlack(PortalPageMixin, TemplateView):
@@ -261,25 +209,6 @@ class ConnectSlack(PortalPageMixin, TemplateView):
 
 def _alert(pk: int) -> Alert:
     return get_object_or_404(Alert.objects.select_related("rule__group__clock", "threshold", "acknowledged_by"), pk=pk)
-
-
-def _matchers(typed: Any) -> list[str]:
-    lines = (line.strip() for line in typed.get("more", "").splitlines())
-    return [*typed.getlist("matcher"), *(line for line in lines if line)]
-
-
-def _end_of(chosen: str, at: datetime, typed: Mapping[str, str] | None = None) -> datetime:
-    """The end that a button or the field “until” names; raises Refused for anything else."""
-    if chosen in SNOOZES:
-        return at + SNOOZES[chosen][1]
-    if chosen == "morning":
-        morning = at.replace(hour=MORNING_HOUR, minute=0, second=0, microsecond=0)
-        return morning if morning > at else morning + timedelta(days=1)
-    try:
-        until = datetime.fromisoformat((typed or {}).get("until", ""))
-    except ValueError as error:
-        raise actions.Refused("Choose how long, or give a time such as 2026-03-05T09:00.") from error
-    return until if until.tzinfo else until.replace(tzinfo=UTC)
 
 
 def _back(request: HttpRequest, otherwise: str) -> str:

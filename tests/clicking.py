@@ -55,14 +55,16 @@ def sent(view: Mapping[str, Any], user: str = "U0000042", **typed: Any) -> dict[
         if inner:
             known = {
                 "selected_option": inner.get("initial_option"), "selected_options": inner.get("initial_options"),
-                "value": inner.get("initial_value"),
+                "value": inner.get("initial_value"), "selected_time": inner.get("initial_time"),
             }  # fmt: skip
             values[block["block_id"]] = {
                 inner["action_id"]: {n: v for n, v in known.items() if v} | {"type": inner["type"]}
             }
     for name, value in typed.items():
         state = next(iter(values[name].values()))
-        state.update({"selected_option": {"value": value}} if state["type"] == "static_select" else {"value": value})
+        field = {"static_select": "selected_option", "checkboxes": "selected_options", "timepicker": "selected_time"}
+        given = {"static_select": {"value": value}, "checkboxes": [{"value": one} for one in value]}
+        state[field.get(state["type"], "value")] = given.get(state["type"], value)
     shown = {**view, "id": f"V{next(_numbers)}", "state": {"values": values}}
     return {"type": "view_submission", "user": {"id": user, "username": "ann", "team_id": TEAM}, "team": {"id": TEAM},
             "view": shown}  # fmt: skip

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from alerts import alert_list
 from alerts.alert_list import Wanted
-from alerts.models import Alert, Event, Group, Notification, Silence
+from alerts.models import Alert, Event, Group, Notification, Silence, SlackLink
 from monitoring import query, store
 from tests import build
 from tests.build import T0
@@ -426,3 +426,57 @@ def test_a_silence_that_makes_no_sense_is_refused_and_nothing_typed_is_lost(
 def test_a_viewer_makes_no_silence(viewer: Client) -> None:
     assert silence(viewer, build.alert()).status_code == 403
     assert not Silence.objects.exists()
+
+
+WINDOWS = {"recur_weekdays": ["6", "0"], "recur_at": "02:00", "recur_seconds": "4h", "recur_location": "Europe/Zagreb"}
+
+
+def test_a_silence_of_an_alert_may_come_again(responder: Client) -> None:
+    alert = build.alert(at=timezone.now())
+    data = {"matcher": ['alertname="HostCPUHigh"'], "for": "4w", "comment": "backups", **WINDOWS}
+    assert responder.post(reverse("alerts:alert_silence", args=[alert.pk]), data).status_code == 302
+    row = Silence.objects.get()
+    assert (row.recur_weekdays, row.recur_seconds, row.recur_location) == ([0, 6], 14_400.0, "Europe/Zagreb")
+
+
+def test_the_preview_names_the_next_windows(responder: Client) -> None:
+    alert = build.alert(at=timezone.now())
+    data = {"matcher": ['alertname="HostCPUHigh"'], "for": "4w", "preview": "1", **WINDOWS}
+    text = responder.post(reverse("alerts:alert_silence", args=[alert.pk]), data).content.decode()
+    assert text.count("<li>") == 5 and "Holds in these windows" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"recur_at": ""}, "Say when a window opens"),
+        ({"recur_seconds": ""}, "Say how long a window lasts"),
+        ({"recur_seconds": "soon"}, "soon"),
+        ({"recur_location": "Nowhere/At_All"}, "unknown time zone"),
+    ],
+)
+def test_windows_that_make_no_sense_are_refused(responder: Client, changes: dict[str, str], words: str) -> None:
+    alert = build.alert(at=timezone.now())
+    data = {"matcher": ['alertname="HostCPUHigh"'], "for": "4w", "comment": "x", **WINDOWS, **changes}
+    answer = responder.post(reverse("alerts:alert_silence", args=[alert.pk]), data)
+    assert answer.status_code == 422 and words in answer.content.decode()
+    assert not Silence.objects.exists()
+
+
+def test_until_nine_is_nine_where_the_browser_is(responder: Client) -> None:
+    alert = build.alert(at=timezone.now())
+    responder.cookies["aq_zone"] = "Asia/Tokyo"
+    assert "until 09:00 (Asia/Tokyo)" in page(responder, "alerts:alert", alert.pk)
+    responder.post(reverse("alerts:alert_act", args=[alert.pk, "snooze"]), {"for": "morning"})
+    alert.refresh_from_db()
+    assert (alert.snoozed_until.hour, alert.snoozed_until.minute) == (0, 0)
+
+
+def test_until_nine_is_nine_where_slack_says_the_person_is(responder: Client, rita: User) -> None:
+    SlackLink.objects.create(user=rita, slack_user_id="U1", time_zone="Europe/Zagreb")
+    assert "until 09:00 (Europe/Zagreb)" in page(responder, "alerts:alert", build.alert().pk)
+
+
+def test_a_place_that_is_none_is_utc(responder: Client) -> None:
+    responder.cookies["aq_zone"] = "../../etc/passwd"
+    assert "until 09:00 (UTC)" in page(responder, "alerts:alert", build.alert().pk)

@@ -339,6 +339,32 @@ def test_a_sent_dialogue_silences_with_its_reason(message: Message, ann: User, s
     assert 'host="ana"' in row.matchers and 'alertname="HostCPUHigh"' in row.matchers
 
 
+def test_a_silence_by_a_dialogue_may_come_again_where_the_person_is(
+    message: Message, ann: User, slack: FakeSlack
+) -> None:
+    worked(press(message, "silence"))
+    assert "Europe/Berlin" in str(slack.views[0])
+    send(sent(slack.views[0], reason="backups", duration="4w", opens_at="02:00", lasts="4h", days=["6", "0"]))
+    row = Silence.objects.get()
+    assert (row.recur_at.hour, row.recur_seconds, row.recur_weekdays) == (2, 14_400.0, [0, 6])
+    assert row.recur_location == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [{"days": ["6"]}, {"opens_at": "02:00", "lasts": "4h", "duration": "1h", "days": ["never"]}],
+    ids=["days without a time", "no window before the end"],
+)
+def test_windows_that_make_no_sense_are_refused_at_their_field(
+    message: Message, ann: User, slack: FakeSlack, typed: Any
+) -> None:
+    if "never" in typed.get("days", ()):
+        typed = typed | {"days": [str((now().isoweekday() + 3) % 7)]}
+    worked(press(message, "silence"))
+    answer = send(sent(slack.views[0], reason="x", **typed)).json()
+    assert list(answer["errors"]) == ["opens_at"] and not Silence.objects.exists()
+
+
 def test_a_silence_shows_in_the_message(message: Message, ann: User, slack: FakeSlack) -> None:
     worked(press(message, "silence"))
     send(sent(slack.views[0], reason="disk swap"))

@@ -195,7 +195,9 @@ class ThresholdForm(forms.ModelForm):
         found: dict[str, Any] = super().clean() or {}
         rule = getattr(self.instance, "rule", None) if self.instance.rule_id else None
         is_for_all = not any(found.get(name) for name in SCOPES)
-        is_new_default = not self.instance.pk and is_for_all and (found.get("selector") or "").strip() in ("", "{}")
+        is_new_default = (
+            not self.instance.pk and is_for_all and not Threshold(selector=found.get("selector") or "").has_selector
+        )
         if is_new_default and rule is not None and rule.group.managed_by:
             text = "A file owns the limits for all series: say which series this one is for, or detach the group."
             self.add_error("selector", text)

@@ -54,6 +54,15 @@ class TimeInterval:
 
 
 @lru_cache(maxsize=256)
+def known_zone(name: str) -> str:
+    """`name` when it is an IANA time zone, else ""."""
+    try:
+        zone(name)
+    except IntervalError:
+        return ""
+    return name
+
+
 def zone(name: str) -> tzinfo:
     """The time zone of an IANA name; raises IntervalError when there is none of that name."""
     if name in ("", "UTC"):

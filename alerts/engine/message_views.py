@@ -14,7 +14,12 @@ from alerts.engine.message_words import clean, cut, more, one_line
 
 View = dict[str, Any]
 SILENCE, THRESHOLD = "silence", "threshold"
-DURATIONS = {"1h": "1 hour", "4h": "4 hours", "1d": "1 day", "1w": "1 week", "9am": "until 09:00"}
+DURATIONS = {"1h": "1 hour", "4h": "4 hours", "1d": "1 day", "1w": "1 week", "4w": "4 weeks", "9am": "until 09:00"}
+# Monday first, as people read a week; the numbers count from Sunday.
+DAYS = {
+    "1": "Monday", "2": "Tuesday", "3": "Wednesday", "4": "Thursday", "5": "Friday", "6": "Saturday", "0": "Sunday",
+}  # fmt: skip
+WINDOWS = {"30m": "30 minutes", "1h": "1 hour", "2h": "2 hours", "4h": "4 hours", "8h": "8 hours", "1d": "a day"}
 LIVES = {"": "until somebody changes it", "1d": "1 day", "1w": "1 week", "4w": "4 weeks"}
 CHANGE_ROW, ADD_ROW = "change", "add"
 _OPTION_CHARS, _TITLE_CHARS, _MOST_BOXES, _REASON_CHARS = 75, 24, 10, 500
@@ -28,6 +33,9 @@ class SilenceTyped:
     duration: str = "1h"
     more: tuple[str, ...] = ()
     reason: str = ""
+    days: tuple[int, ...] = ()  # 0 is Sunday; none: every day
+    opens_at: str = ""  # "02:00" for windows that come again, "" for a silence that holds throughout
+    lasts: str = "2h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +50,12 @@ class ThresholdTyped:
 
 
 def silence_view(
-    matchers: Sequence[str], typed: SilenceTyped, preview: str, metadata: str, names: Sequence[str] = ()
-) -> View:
+    matchers: Sequence[str], typed: SilenceTyped, preview: str, metadata: str, names: Sequence[str] = (),
+    place: str = "UTC",
+) -> View:  # fmt: skip
     """The silence dialogue; `matchers` are offered as boxes (ten at most), `preview` says what it would cover now.
 
-    names: of alerts it would cover, shown under the preview.
+    names: of alerts it would cover, shown under the preview. place: the time zone of whoever looks.
     """
     boxes = [_option(text, str(number)) for number, text in enumerate(matchers[:_MOST_BOXES])]
     chosen = [box for number, box in enumerate(boxes) if number in typed.chosen]
@@ -57,7 +66,12 @@ def silence_view(
                acts=True, is_optional=True),
         _input("more", "And with these matchers, one a line", _text("more", lines=True,
                placeholder='host=~"gpu-.*"'), is_optional=True, acts=False),
-        _input("duration", "For how long", _select("duration", DURATIONS, typed.duration), acts=True),
+        _input("duration", "For how long", _select("duration", _durations(place), typed.duration), acts=True),
+        _input("opens_at", f"Only in windows that come again, from ({place})", _time("opens_at", typed.opens_at),
+               acts=True, is_optional=True),
+        _input("lasts", "How long a window lasts", _select("lasts", WINDOWS, typed.lasts), acts=True),
+        _input("days", "Windows on these days (none: every day)", _boxes("days", DAYS, typed.days), acts=True,
+               is_optional=True),
         {"type": "section", "block_id": "preview", "text": {"type": "mrkdwn", "text": covered or " "}},
         _input("reason", "Why", _text("reason", placeholder="Whoever looks at it later will ask")),
     ])  # fmt: skip
@@ -66,14 +80,15 @@ def silence_view(
 def silence_typed(view: Mapping[str, Any]) -> SilenceTyped:
     """What somebody chose and wrote in the silence dialogue."""
     values = _values(view)
-    chosen = values.get("matchers", {}).get("selected_options") or []
-    numbers = [str(option.get("value", "")) for option in chosen]
     lines = str(values.get("more", {}).get("value") or "").splitlines()
     return SilenceTyped(
-        chosen=tuple(int(number) for number in numbers if number.isascii() and number.isdigit()),
+        chosen=_numbers(values.get("matchers", {}).get("selected_options")),
         duration=_selected(values, "duration"),
         more=tuple(line.strip() for line in lines if line.strip()),
         reason=str(values.get("reason", {}).get("value") or ""),
+        days=_numbers(values.get("days", {}).get("selected_options")),
+        opens_at=str(values.get("opens_at", {}).get("selected_time") or ""),
+        lasts=_selected(values, "lasts"),
     )
 
 
@@ -137,6 +152,26 @@ def _text(action_id: str, initial: str = "", *, lines: bool = False, placeholder
     }
     element |= {"initial_value": cut(clean(initial), _REASON_CHARS)} if initial else {}
     return element | ({"placeholder": _plain(placeholder, 150)} if placeholder else {})
+
+
+def _durations(place: str) -> dict[str, str]:
+    return DURATIONS | {"9am": f"{DURATIONS['9am']} ({place})"}
+
+
+def _time(action_id: str, initial: str) -> View:
+    return {"type": "timepicker", "action_id": action_id} | _initial("initial_time", initial)
+
+
+def _boxes(action_id: str, choices: Mapping[str, str], chosen: Sequence[int]) -> View:
+    options = [_option(text, value) for value, text in choices.items()]
+    on = [option for option in options if int(option["value"]) in chosen]
+    return {"type": "checkboxes", "action_id": action_id, "options": options} | _initial("initial_options", on)
+
+
+def _numbers(options: Any) -> tuple[int, ...]:
+    """The numbers that are the values of chosen boxes."""
+    values = [str(option.get("value", "")) for option in options or []]
+    return tuple(int(value) for value in values if value.isascii() and value.isdigit())
 
 
 def _select(action_id: str, choices: Mapping[str, str], chosen: str) -> View:

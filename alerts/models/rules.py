@@ -253,7 +253,12 @@ class Threshold(models.Model):
     @property
     def is_default(self) -> bool:
         """Whether it applies to every series: no selector and no object of the registry."""
-        return self.selector.strip() in ("", "{}") and not self.scope_words
+        return not self.has_selector and not self.scope_words
+
+    @property
+    def has_selector(self) -> bool:
+        """Whether its matchers leave any series out."""
+        return self.selector.strip() not in ("", "{}")
 
     @property
     def scope_words(self) -> str:

@@ -12,6 +12,10 @@
     }
   }
 
+  // Where the browser is, for words such as "until 09:00".
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone) document.cookie = `aq_zone=${zone}; path=/; max-age=31536000; samesite=lax`;
+
   function place(name, html) {
     for (const element of document.querySelectorAll(`[data-fragment="${name}"]`)) {
       // What somebody reads or holds open is not pulled away under the pointer.
