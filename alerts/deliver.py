@@ -101,7 +101,7 @@ def run(
             # Claims of a few at a time would cost a transaction each; whatever waits too long is handed back.
             room = threads * _AHEAD - len(pending)
             is_hungry = len(pending) < threads and clock() - started < _RUN_SECONDS
-            parcels = _measured(claim(now(), owner, limit=min(left, room)), now()) if left and is_hungry else []
+            parcels = _next(now(), owner, min(left, room), is_alone=not pending) if left and is_hungry else []
             left -= len(parcels)
             pending |= {pool.submit(_timed, parcel, clock, clock()): parcel for parcel in parcels}
             if not pending:
@@ -112,6 +112,20 @@ def run(
             ready |= wait(pending, timeout=_RESULT_PAUSE_SECONDS).done
             results = [(pending.pop(future), *future.result()) for future in ready]
             done.update(_receipts_kept(results, now, owner, clock))
+
+
+def _next(at: datetime, owner: str, limit: int, *, is_alone: bool) -> list[Parcel]:
+    """What may be sent now. A database that is away is no reason to forget what is being sent: then there is nothing.
+
+    is_alone: nothing is being sent; then the error is raised.
+    """
+    try:
+        return _measured(claim(at, owner, limit=limit), at)
+    except (OperationalError, InterfaceError):
+        if is_alone or connection.in_atomic_block:
+            raise
+        connection.close()
+        return []
 
 
 def _receipts_kept(
