@@ -18,6 +18,7 @@ from alerts.engine.routing import Destination, RouteError
 from alerts.engine.thresholds import NO_ROW
 from alerts.models import Integration
 from alerts.prepared import PreparedRule
+from alerts.rule_glance import way_name
 from alerts.trial import Trial
 from monitoring.promql import Labels
 
@@ -127,10 +128,8 @@ def _ways(receivers: set[str]) -> dict[str, list[str]]:
     """The ways out of each receiver as people name them: a channel, an address."""
     found: dict[str, list[str]] = {}
     rows = Integration.objects.filter(receiver__name__in=receivers, is_enabled=True).select_related("receiver")
-    plain = (Integration.Kind.SLACK, Integration.Kind.EMAIL)
     for row in rows.order_by("pk"):
-        words = row.target if row.kind in plain and row.target else str(row)
-        found.setdefault(row.receiver.name, []).append(words)
+        found.setdefault(row.receiver.name, []).append(way_name(row))
     return found
 
 

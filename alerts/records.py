@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+from django.db import connection
 
 from alerts.condition import Finding
 from alerts.engine.state import Advance, AlertState, State, Transition
@@ -29,6 +30,17 @@ NEAR = 5
 _BATCH = 5000
 # Identity, value, limit, threshold row.
 _Chosen = tuple[Labels, float | None, float | None, int | None]
+# By rule: what `_entry` made of each series near a limit, the nearest first.
+Nearest = dict[int, list[list[Any]]]
+_NEWEST = """
+SELECT w.group_id, w.moment, r.body
+FROM unnest(%s::bigint[], %s::timestamptz[], %s::float8[]) AS w (group_id, moment, age)
+CROSS JOIN LATERAL (
+    SELECT body FROM alerts_evaluationrecord
+    WHERE group_id = w.group_id AND slot <= w.moment AND slot > w.moment - w.age * interval '1 second'
+    ORDER BY slot DESC LIMIT 1
+) AS r
+"""
 _STATES = {State.INACTIVE: "", State.PENDING: "pending", State.FIRING: "firing"}
 
 
@@ -108,6 +120,25 @@ def at(group_id: int, when: datetime) -> SlotRecord | None:
     rows = EvaluationRecord.objects.filter(group_id=group_id, slot__lte=when, slot__gt=when - KEPT)
     row = rows.order_by("-slot").first()
     return _read(row) if row is not None else None
+
+
+def nearest_at(asked: Mapping[tuple[int, datetime], timedelta]) -> dict[tuple[int, datetime], Nearest]:
+    """For each group and moment the series nearest to its limit of every rule, from the newest record not after it.
+
+    `asked` says how old a record may be at that moment. Read as it is stored, without the classes above: a
+    list of rules asks for thousands of them.
+    """
+    if not asked:
+        return {}
+    groups, moments = zip(*asked, strict=True)
+    ages = [back.total_seconds() for back in asked.values()]
+    with connection.cursor() as cursor:
+        cursor.execute(_NEWEST, [list(groups), list(moments), ages])
+        rows = cursor.fetchall()
+    return {
+        (group_id, moment): {one[0]: one[6] for one in json.loads(zlib.decompress(bytes(body)))}
+        for group_id, moment, body in rows
+    }
 
 
 def any_between(start: datetime, end: datetime, interval_seconds: float) -> bool:

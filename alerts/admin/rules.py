@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import path, reverse
@@ -17,8 +18,8 @@ from django.utils.safestring import SafeString
 from alerts import actions, revisions, scope
 from alerts.admin import rule_check
 from alerts.admin.listing import OVERRIDES, READ_ONLY, AlertsHistoryAdmin, ago, dot
+from alerts.admin.rule_columns import GlanceColumns
 from alerts.admin.rule_filters import (
-    OWNER,
     ChangedFilter,
     FaresFilter,
     ManagedFilter,
@@ -100,13 +101,15 @@ class ThresholdInline(TabularInline):
 
 
 @admin.register(Rule)
-class RuleAdmin(AlertsHistoryAdmin):
+class RuleAdmin(GlanceColumns, AlertsHistoryAdmin):
     """Questions with a name; their thresholds say what is too much."""
 
     form = RuleForm
     inlines = [ThresholdInline]
     change_form_template = "admin/alerts/rule/change_form.html"
-    list_display = ["state", "title", "limits", "alerts_now", "noise", "evaluated", "owner", "group_link"]
+    list_display = [
+        "state", "title", "limits", "value_line", "alerts_now", "noise", "evaluated", "told_to", "group_link",
+    ]  # fmt: skip
     list_display_links = None
     list_filter = [
         ("life", ChoicesDropdownFilter), FaresFilter, SeverityFilter, ModelFilter, OwnerFilter, ChangedFilter,
@@ -132,6 +135,7 @@ class RuleAdmin(AlertsHistoryAdmin):
         {"title": "State", "icon": "tune", "items": ["go_live", "go_shadow", "go_off"]}, "copy", "test_fire", "ask_why",
     ]  # fmt: skip
     save_on_top = False
+    show_full_result_count = False
     empty_icon, empty_title = "rule", "No rule yet."
     empty_text = "A rule asks a question in PromQL; its thresholds say what is too much, for which series."
 
@@ -232,12 +236,6 @@ class RuleAdmin(AlertsHistoryAdmin):
             '{} <span class="aq-muted">{} ms, {}</span>{}',
             ago(status.evaluated_at, timezone.now()), round(status.duration_seconds * 1000), series, nothing,
         )  # fmt: skip
-
-    @display(description="Owner")
-    def owner(self, rule: Rule) -> SafeString | str:
-        """The team that the rule's label names."""
-        team = rule.labels.get(OWNER, "") if isinstance(rule.labels, dict) else ""
-        return team or format_html('<span class="aq-muted">{}</span>', "–")
 
     @display(description="Group", ordering="group__name")
     def group_link(self, rule: Rule) -> SafeString:
@@ -438,8 +436,10 @@ def _marks(**which: str) -> Subquery:
     return Subquery(rows.annotate(count=Count("pk")).values("count"))
 
 
-def _in_state(state: str) -> Count:
-    return Count("alerts", filter=Q(alerts__state=state), distinct=True)
+def _in_state(state: str) -> Coalesce:
+    # A subquery, not a join: what is not shown, as when the rows are only counted, is then not computed either.
+    rows = Alert.objects.filter(rule=OuterRef("pk"), state=state).order_by().values("rule")
+    return Coalesce(Subquery(rows.annotate(count=Count("pk")).values("count")), 0)
 
 
 def rule_sentence(rule: Rule, rows: list[Threshold]) -> str:
