@@ -158,19 +158,6 @@ def chart(expr: str, rows: Sequence[TypedRow], at: datetime) -> dict[str, Any]:
     return {"data": data, "unit": graph.unit_name(unit_of(parsed)), "thresholds": lines}
 
 
-def finds_nothing(expr: str, at: datetime) -> bool:
-    """Whether no series that an expression asks for has a value now; never of one that cannot be asked."""
-    try:
-        asked = promql.parse(expr)
-        if asked.type not in ("vector", "scalar") or len(query.instant(asked, at, limits=CHECK_LIMITS).values):
-            return False
-        window = timedelta(milliseconds=max((one.range_ms for one in asked.selectors()), default=0))
-        start = at - max(window, CHART_SPAN)
-        return not any(query.series(one.matchers, start, at) for one in asked.selectors())
-    except QueryError:
-        return False
-
-
 def _limits(rows: Sequence[TypedRow]) -> tuple[dict[str, Limit], list[RowNow]]:
     """The engine's form of the usable rows by place, and what is wrong with the others."""
     usable: dict[str, Limit] = {}

@@ -16,6 +16,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import models, transaction
 
 from alerts import actions, revisions
+from alerts.blind import blind
 from alerts.models import Rule, RuleGroup, RuleRevision, Severity, Threshold
 from alerts.models.validate import LABEL_NAME
 from alerts.revisions import Change, columns, content_of
@@ -230,10 +231,18 @@ def plan(rules: Iterable[Rule], operation: Operation) -> list[Planned]:
     return [_planned(rule, operation)[0] for rule in rules]
 
 
-def apply(seen: Mapping[int, int], operation: Operation, user: User, at: datetime) -> int:
+def goes_blind(planned: Iterable[Planned], operation: Operation, at: datetime) -> list[Rule]:
+    """The rules that a change brings live although nothing matches them now."""
+    if not isinstance(operation, SetLife) or operation.life != Rule.Life.LIVE:
+        return []
+    return blind((one.rule for one in planned if one.changes), at)
+
+
+def apply(seen: Mapping[int, int], operation: Operation, user: User, at: datetime, *, may_be_blind: bool = True) -> int:
     """Apply an operation to rules (id to the revision that was shown), all or none; returns how many changed.
 
-    Raises PermissionDenied, and ValidationError when a rule has changed since or would be faulty.
+    Raises PermissionDenied, and ValidationError when a rule has changed since, would be faulty, or, unless
+    `may_be_blind`, would go live although nothing matches it.
     """
     if not user.has_perm("alerts.change_rule"):
         raise PermissionDenied("alerts.change_rule")
@@ -242,6 +251,8 @@ def apply(seen: Mapping[int, int], operation: Operation, user: User, at: datetim
         rules = Rule.objects.select_for_update(of=("self",)).filter(pk__in=seen).order_by("pk")
         found = {rule.pk: rule for rule in rules.select_related("group")}
         _refuse_stale(seen, found)
+        if not may_be_blind and goes_blind(plan(Rule.objects.filter(pk__in=seen), operation), operation, at):
+            raise ValidationError("Some of them match nothing now: tick “metric not there yet” if that is meant.")
         for rule in found.values():
             before = Rule.objects.get(pk=rule.pk)
             planned, rows = _planned(rule, operation)

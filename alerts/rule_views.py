@@ -79,18 +79,20 @@ class RulesBulk(PortalPageMixin, TemplateView):
         typed = self.request.POST or self.request.GET
         ids = [int(text) for text in typed.get("ids", "").split(",") if text.isascii() and text.isdigit()][:_MOST_RULES]
         rules = Rule.objects.filter(pk__in=ids).select_related("group").order_by("group__name", "position")
-        planned, problems, operation = [], kwargs.pop("problems", []), None
+        planned, problems, operation, unseen = [], kwargs.pop("problems", []), None, []
         if typed.get("kind"):
             try:
                 operation = rule_edit.operation_of(typed["kind"], typed)
                 planned = rule_edit.plan(rules, operation)
+                unseen = rule_edit.goes_blind(planned, operation, timezone.now())
             except ValidationError as error:
                 problems = [*problems, *error.messages]
         return super().get_context_data(
             rules=rules, ids=",".join(map(str, ids)), typed=typed, severities=Severity.values, problems=problems,
             operation=operation, changed=[one for one in planned if one.changes],
             same=[one for one in planned if not one.changes],
-            is_sound=bool(planned) and not any(one.problems for one in planned), lives=_LIVES, **kwargs,
+            is_sound=bool(planned) and not any(one.problems for one in planned), lives=_LIVES,
+            blind={rule.pk for rule in unseen}, must_tick=bool(unseen) and not self.request.user.is_superuser, **kwargs,
         )  # fmt: skip
 
     def post(self, request: HttpRequest) -> HttpResponse:
@@ -102,7 +104,8 @@ class RulesBulk(PortalPageMixin, TemplateView):
                 seen[int(pk)] = int(number)
         try:
             operation = rule_edit.operation_of(request.POST.get("kind", ""), request.POST)
-            count = rule_edit.apply(seen, operation, request.user, timezone.now())
+            is_meant = request.user.is_superuser or bool(request.POST.get("metric_not_there_yet"))
+            count = rule_edit.apply(seen, operation, request.user, timezone.now(), may_be_blind=is_meant)
         except ValidationError as error:
             return self.render_to_response(self.get_context_data(problems=error.messages), status=422)
         messages.success(request, f"{count} rule{'' if count == 1 else 's'} changed.")

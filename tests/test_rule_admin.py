@@ -319,6 +319,53 @@ def test_one_rule_is_switched_off_by_a_dialog(editor: Client) -> None:
     assert rule.life == Rule.Life.DISABLED
 
 
+def draft(name: str, expr: str) -> Rule:
+    return build.rule(name, expr, life=Rule.Life.DRAFT)
+
+
+def lives() -> dict[str, str]:
+    return dict(Rule.objects.values_list("name", "life"))
+
+
+def test_one_rule_that_matches_nothing_goes_live_only_when_that_is_meant(editor: Client) -> None:
+    url = reverse("admin:alerts_rule_go_live", args=[draft("Blind", "cpu_usage_percnt").pk])
+    answer = editor.post(url, {"_form_submitted": "True"})
+    assert "Nothing matches it now" in answer.content.decode() and lives() == {"Blind": "draft"}
+    editor.post(url, {"_form_submitted": "True", "metric_not_there_yet": "on"})
+    assert lives() == {"Blind": "live"}
+
+
+def test_one_rule_whose_metric_is_there_goes_live_at_once(editor: Client) -> None:
+    measure(ana=1)
+    rule = draft("Seeing", "cpu_usage_percent > 90")
+    editor.post(reverse("admin:alerts_rule_go_live", args=[rule.pk]), {"_form_submitted": "True"})
+    assert lives() == {"Seeing": "live"}
+
+
+def test_several_of_which_one_matches_nothing_are_looked_at_before_they_go_live(editor: Client) -> None:
+    measure(ana=1)
+    rules = [draft("Blind", "cpu_usage_percnt"), draft("Seeing", "cpu_usage_percent")]
+    chosen = {"action": "make_live", "_selected_action": [rule.pk for rule in rules]}
+    page = editor.post(reverse("admin:alerts_rule_changelist"), chosen, follow=True).content.decode()
+    assert page.count("matches nothing</span>") == 1 and lives() == {"Blind": "draft", "Seeing": "draft"}
+    given = {
+        "ids": ",".join(str(rule.pk) for rule in rules), "kind": "life", "life": "live",
+        "seen": [f"{rule.pk}:{rule.revision}" for rule in rules],
+    }  # fmt: skip
+    assert editor.post(reverse("alerts:rules_bulk"), given).status_code == 422
+    assert editor.post(reverse("alerts:rules_bulk"), given | {"metric_not_there_yet": "on"}).status_code == 302
+    assert lives() == {"Blind": "live", "Seeing": "live"}
+
+
+def test_a_superuser_is_warned_and_not_asked_when_several_go_live() -> None:
+    rule = draft("Blind", "cpu_usage_percnt")
+    root = signed_in(superuser())
+    page = root.get(reverse("alerts:rules_bulk"), {"ids": str(rule.pk), "kind": "life", "life": "live"})
+    assert "matches nothing</span>" in page.content.decode() and "metric_not_there_yet" not in page.content.decode()
+    given = {"ids": str(rule.pk), "kind": "life", "life": "live", "seen": f"{rule.pk}:{rule.revision}"}
+    assert root.post(reverse("alerts:rules_bulk"), given).status_code == 302
+
+
 def test_a_rule_is_copied_by_a_dialog(editor: Client) -> None:
     rule = build.rule("CPUHigh")
     editor.post(reverse("admin:alerts_rule_copy", args=[rule.pk]), {"_form_submitted": "True"})

@@ -13,10 +13,11 @@ from django.utils import timezone
 
 from alerts import scope
 from alerts.admin.fields import PairsWidget, PromqlWidget
+from alerts.blind import finds_nothing
 from alerts.engine import simple
 from alerts.engine.durations import format_duration
 from alerts.models import Rule, Threshold
-from alerts.preview import TypedRow, finds_nothing
+from alerts.preview import TypedRow
 from alphaq_portal.ui import UnfoldAdminSplitDateTimeWidget
 from monitoring import promql
 from monitoring.models import Host, ModelVersion, ServedModel

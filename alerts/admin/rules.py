@@ -28,12 +28,12 @@ from alerts.admin.rule_filters import (
     SeverityFilter,
 )
 from alerts.admin.rule_form import ROW_ORDER, SCOPES, RuleForm, ThresholdForm, ThresholdFormSet
+from alerts.admin.rule_life import LifeActions
 from alerts.engine.sentence import RuleWords, record_sentence, sentence, severity_rank
 from alerts.engine.state import NoDataPolicy
 from alerts.models import Alert, Mark, Rule, RuleGroup, RuleStatus, Threshold
 from alerts.prepared import limit_of
 from alphaq_portal.ui import (
-    ActionVariant,
     ChoicesDropdownFilter,
     RelatedDropdownFilter,
     TabularInline,
@@ -101,7 +101,7 @@ class ThresholdInline(TabularInline):
 
 
 @admin.register(Rule)
-class RuleAdmin(GlanceColumns, AlertsHistoryAdmin):
+class RuleAdmin(GlanceColumns, LifeActions, AlertsHistoryAdmin):
     """Questions with a name; their thresholds say what is too much."""
 
     form = RuleForm
@@ -320,21 +320,6 @@ class RuleAdmin(GlanceColumns, AlertsHistoryAdmin):
 
     # -- actions -------------------------------------------------------------------------------------------------------
 
-    @action(description="Go live", permissions=["change"])
-    def make_live(self, request: HttpRequest, queryset: QuerySet[Rule]) -> None:
-        """Evaluate and tell."""
-        self._bring(request, queryset, Rule.Life.LIVE)
-
-    @action(description="Shadow: evaluate, tell nobody", permissions=["change"])
-    def make_shadow(self, request: HttpRequest, queryset: QuerySet[Rule]) -> None:
-        """Evaluate and tell nobody."""
-        self._bring(request, queryset, Rule.Life.SHADOW)
-
-    @action(description="Switch off", permissions=["change"])
-    def make_disabled(self, request: HttpRequest, queryset: QuerySet[Rule]) -> None:
-        """Evaluate no more."""
-        self._bring(request, queryset, Rule.Life.DISABLED)
-
     @action(description="Change several: life, labels, severities, limits…", permissions=["change"])
     def change_several(self, request: HttpRequest, queryset: QuerySet[Rule]) -> HttpResponse:
         """One change to all of them, with a page of differences first."""
@@ -366,44 +351,6 @@ class RuleAdmin(GlanceColumns, AlertsHistoryAdmin):
     def export_file(self, request: HttpRequest) -> HttpResponse:
         """All live rules as a rule file."""
         return redirect("alerts:rules_export")
-
-    def _bring(self, request: HttpRequest, rules: QuerySet[Rule], life: str) -> None:
-        count = actions.set_life(rules.select_related("group"), life, request.user, timezone.now())
-        self.message_user(request, f"{count} rule{'' if count == 1 else 's'} changed to {Rule.Life(life).label}.")
-
-    @action(
-        description="Go live", url_path="go-live", permissions=["change"], icon="play_arrow",
-        dialog={"title": "Bring this rule live?", "description": "Its alerts are told from the next evaluation on."},
-    )  # fmt: skip
-    def go_live(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Bring one rule live."""
-        return self._bring_one(request, object_id, Rule.Life.LIVE)
-
-    @action(
-        description="Shadow", url_path="go-shadow", permissions=["change"], icon="visibility",
-        dialog={
-            "title": "Evaluate in the shadow?",
-            "description": "The rule is evaluated and its alerts are listed, but nobody is told. What fires now ends.",
-        },
-    )  # fmt: skip
-    def go_shadow(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Bring one rule into the shadow."""
-        return self._bring_one(request, object_id, Rule.Life.SHADOW)
-
-    @action(
-        description="Switch off", url_path="go-off", permissions=["change"], icon="stop", variant=ActionVariant.DANGER,
-        dialog={"title": "Switch this rule off?", "description": "It is evaluated no more, and what fires now ends."},
-    )  # fmt: skip
-    def go_off(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
-        """Switch one rule off."""
-        return self._bring_one(request, object_id, Rule.Life.DISABLED)
-
-    def _bring_one(self, request: HttpRequest, object_id: str, life: str) -> HttpResponse:
-        rule = get_object_or_404(Rule, pk=object_id)
-        changed = actions.set_life([rule], life, request.user, timezone.now())
-        words = f"{rule.name} is {Rule.Life(life).label} {'now' if changed else 'already'}."
-        self.message_user(request, words, messages.SUCCESS if changed else messages.INFO)
-        return dialog_done(admin_url(rule))
 
     @action(
         description="Duplicate", url_path="duplicate", permissions=["add"], icon="content_copy",
