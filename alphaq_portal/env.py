@@ -93,6 +93,7 @@ class Env:
     worker_processes: int
     tick_seconds: float
     flapping_changes: int
+    most_groups: int
     # Prometheus' --rules.alert.resend-delay: alerts of a rule that its file has no more end after four of these.
     resend_delay_seconds: float
     for_grace_seconds: float
@@ -288,6 +289,17 @@ def _query_limits(reader: _Reader) -> dict[str, Any]:
     }
 
 
+def _parts(reader: _Reader) -> dict[str, Any]:
+    """What this process does of the portal's work, and with how many processes."""
+    return {
+        "web_workers": int(reader.number("ALPHAQ_WEB_WORKERS", 2, 1, 64)),
+        "worker_processes": int(reader.number("ALPHAQ_WORKER_PROCESSES", 2, 1, 64)),
+        "collects": reader.flag("ALPHAQ_COLLECT", True),
+        "scrapes": reader.flag("ALPHAQ_SCRAPE", True),
+        "starter_rules": reader.flag("ALPHAQ_STARTER_RULES", True),
+    }
+
+
 def read(environ: Mapping[str, str] | None = None) -> Env:
     """Return the settings of this process; raises EnvError naming every value that cannot be used."""
     reader = _Reader(os.environ if environ is None else environ)
@@ -329,19 +341,16 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         "log_level": log_level,
         "log_dir": reader.text("ALPHAQ_LOG_DIR"),
         "retention_days": int(reader.number("ALPHAQ_RETENTION_DAYS", 15, 1, 3650)),
-        "web_workers": int(reader.number("ALPHAQ_WEB_WORKERS", 2, 1, 64)),
-        "worker_processes": int(reader.number("ALPHAQ_WORKER_PROCESSES", 2, 1, 64)),
         "tick_seconds": reader.number("ALPHAQ_TICK_SECONDS", 1, 0.1, 60),
         "flapping_changes": int(reader.number("ALPHAQ_FLAPPING_CHANGES", 10, 0, 1000)),
+        "most_groups": int(reader.number("ALPHAQ_MOST_GROUPS", 20_000, 100, 1_000_000)),
         "resend_delay_seconds": reader.duration("ALPHAQ_RESEND_DELAY", 60, 0.1, 86400),
         # As Prometheus' --rules.alert.for-grace-period and -for-outage-tolerance: clocks of “for” after an outage.
         "for_grace_seconds": reader.duration("ALPHAQ_FOR_GRACE", 600, 0, 86400),
         "outage_tolerance_seconds": reader.duration("ALPHAQ_OUTAGE_TOLERANCE", 3600, 0, 7 * 86400),
         **_query_limits(reader),
+        **_parts(reader),
         "evaluation_stopped": reader.choice("ALPHAQ_EVALUATION_STOPPED", "show", "resolve", "announce"),
-        "collects": reader.flag("ALPHAQ_COLLECT", True),
-        "scrapes": reader.flag("ALPHAQ_SCRAPE", True),
-        "starter_rules": reader.flag("ALPHAQ_STARTER_RULES", True),
         "profiles_kept": int(reader.number("ALPHAQ_PROFILES_KEPT", 200, 0, 10_000)),
         "email": _email(reader),
     }

@@ -1,9 +1,10 @@
 """Which scraper holds which target: every process takes its fair share, and the shares of the dead.
 
-A scraper beats once a second; who has not been heard of for LEASE_SECONDS is dead, its targets are free. The
-database's clock decides, so the clocks of machines do not matter. Who dies alone is found at the next beat of the
-others: each holds a lock of its own, which ends with its connection. Two processes that both believe they hold a
-target do no harm: both write the same planned times, and the store keeps the first.
+A scraper beats three times a lease or more often; who has not been heard of for its lease is dead, its targets are
+free. The database's clock decides, so the clocks of machines do not matter. Who dies alone is found at the next beat of
+the others: each holds a lock of its own, which ends with its connection. The lease is for machines that vanish, whose
+connections last; it is short when targets are asked often, so that others have them within two of their intervals. Two
+processes that both believe they hold a target do no harm: both write the same planned times, the store keeps the first.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from typing import Any
 
 from django.db import connection, transaction
 
-#: Long enough for a slow commit, short enough that a target of 5 s misses one scrape at most.
-LEASE_SECONDS = 4
+#: Long enough for a slow commit.
+LEASE_SECONDS = 4.0
+#: What a target that is asked every second needs; a busy machine keeps a process waiting for nearly as long.
+LEAST_LEASE_SECONDS = 1.4
+BEATS_A_LEASE = 3
 #: Any number that no other advisory lock of the portal uses.
 _BALANCE_LOCK = 7_201_944
 #: First half of the session locks by which scrapers show that they live; the second is the hash of their name.
 _ALIVE_LOCKS = 7_201_945
 #: Rows whose scraper is dead: silent, or without the lock that it said it holds.
 _DEAD = (
-    "(s.beat_at <= clock_timestamp() - %s * interval '1 second' or s.is_locked and not exists (select from pg_locks l"
+    "(s.beat_at <= clock_timestamp() - s.lease_seconds * interval '1 second'"
+    " or s.is_locked and not exists (select from pg_locks l"
     " where l.locktype = 'advisory' and l.classid = %s and l.objid::bigint = hashtext(s.name)::bigint & 4294967295"
     " and l.objsubid = 2 and l.database = (select oid from pg_database where datname = current_database())))"
 )
@@ -47,6 +52,7 @@ class Shares:
     mine: int
     total: int
     unclaimed: int
+    lease_seconds: float = LEASE_SECONDS  # the shortest of anybody's
 
     @property
     def fair(self) -> int:
@@ -57,6 +63,11 @@ class Shares:
     def is_settled(self) -> bool:
         """Whether claims are as they should be."""
         return not self.dead and not self.free and not self.unclaimed and self.mine <= self.fair
+
+
+def lease_for(interval_seconds: float) -> float:
+    """Return the lease of a scraper whose most frequent target is asked this often: others have it in two intervals."""
+    return min(max(1.4 * interval_seconds, LEAST_LEASE_SECONDS), LEASE_SECONDS)
 
 
 def hold_lock(name: str) -> bool:
@@ -80,29 +91,35 @@ def join(name: str, is_locked: bool = False) -> int:
     With `is_locked` (of `hold_lock`) the scraper counts as dead as soon as its connection ends.
     """
     rows = _execute(
-        "insert into monitoring_scraper (name, started_at, beat_at, is_locked)"
-        " values (%s, clock_timestamp(), clock_timestamp(), %s)"
+        "insert into monitoring_scraper (name, started_at, beat_at, is_locked, lease_seconds)"
+        " values (%s, clock_timestamp(), clock_timestamp(), %s, %s)"
         " on conflict (name) do update set started_at = excluded.started_at, beat_at = excluded.beat_at,"
-        " is_locked = excluded.is_locked returning id",
-        [name, is_locked],
+        " is_locked = excluded.is_locked, lease_seconds = excluded.lease_seconds returning id",
+        [name, is_locked, LEASE_SECONDS],
     )
     return int(rows[0][0])
 
 
-def beat(scraper_id: int) -> Shares | None:
-    """Tell that this scraper lives; return the shares, or None when others have taken it for dead."""
+def beat(scraper_id: int, lease_seconds: float | None = None) -> Shares | None:
+    """Tell that this scraper lives; return the shares, or None when others have taken it for dead.
+
+    With `lease_seconds` it is believed to live for that long from now on.
+    """
     if not _execute(
-        "update monitoring_scraper set beat_at = clock_timestamp() where id = %s returning id", [scraper_id]
+        "update monitoring_scraper set beat_at = clock_timestamp(), lease_seconds = coalesce(%s, lease_seconds)"
+        " where id = %s returning id",
+        [lease_seconds, scraper_id],
     ):
         return None
     [row] = _execute(
-        "select live, known - live, free, mine, total, unclaimed from"  # noqa: S608  (all texts are ours)
-        f" (select count(*) filter (where not {_DEAD}) live, count(*) known from monitoring_scraper s) s,"
+        "select live, known - live, free, mine, total, unclaimed, lease from"  # noqa: S608  (all texts are ours)
+        f" (select count(*) filter (where not {_DEAD}) live, count(*) known, min(lease_seconds) lease"
+        "   from monitoring_scraper s) s,"
         " (select count(*) filter (where scraper_id is null) free, count(*) filter (where scraper_id = %s) mine,"
         "   count(*) total from monitoring_scrapeclaim) c,"
         f" (select count(*) unclaimed from {_SCRAPED}"
         "   and not exists (select from monitoring_scrapeclaim where target_id = t.id)) u",
-        [LEASE_SECONDS, _ALIVE_LOCKS, scraper_id],
+        [_ALIVE_LOCKS, scraper_id],
     )
     return Shares(*row)
 
@@ -119,7 +136,7 @@ def balance(scraper_id: int) -> None:
             f"with dead as (delete from monitoring_scraper s where {_DEAD} returning id)"  # noqa: S608  (texts of ours)
             " update monitoring_scrapeclaim set scraper_id = null"
             " where scraper_id in (select id from dead) returning 1",
-            [LEASE_SECONDS, _ALIVE_LOCKS],
+            [_ALIVE_LOCKS],
         )
         # A claim may also point to a scraper that is gone for another reason.
         _execute(

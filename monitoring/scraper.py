@@ -7,6 +7,7 @@ is queued: a time that cannot be kept is missed and counted.
 from __future__ import annotations
 
 import heapq
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -100,6 +101,7 @@ class ScrapeLoop:
         self._looked = float("-inf")
         self._drift_ms: float | None = None
         self._locked_on: object = None
+        self._tick_seconds = TICK_SECONDS
 
     def run(self, stop: Event) -> None:
         """Scrape until `stop` is set, then give the targets back."""
@@ -111,7 +113,7 @@ class ScrapeLoop:
                 self._heed_clock(now_ms)
                 self._start_due(now_ms)
                 if time.monotonic() >= next_tick:
-                    next_tick = time.monotonic() + TICK_SECONDS
+                    next_tick = time.monotonic() + self._tick_seconds
                     self._use_database(now_ms, looks=True)
                 elif self._finished.is_set() and time.monotonic() >= self._next_write:
                     self._use_database(now_ms, looks=False)
@@ -157,7 +159,10 @@ class ScrapeLoop:
         is_new = connection.connection is not self._locked_on
         is_locked = claims.hold_lock(self.name) if is_new else True
         self._locked_on = connection.connection
-        shares = None if self._scraper_id is None else claims.beat(self._scraper_id)
+        lease = claims.lease_for(min((held.spec.interval_ms / 1000 for held in self._held.values()), default=math.inf))
+        shares = None if self._scraper_id is None else claims.beat(self._scraper_id, lease)
+        if shares is not None:
+            self._tick_seconds = min(shares.lease_seconds / claims.BEATS_A_LEASE, TICK_SECONDS)
         if shares is None or self._scraper_id is None:
             # The first look, or others took us for dead: what was ours may be somebody else's now. Who is taken for
             # dead on a connection it never lost is behind a pooler, where locks of connections mean nothing.

@@ -353,6 +353,25 @@ def test_the_targets_of_the_dead_are_taken_over():
     assert claims.beat(one) is None, "the dead are told that they were taken for dead"
 
 
+@pytest.mark.parametrize("interval_seconds", [1, 1.5, 2, 5, 15, 60])
+def test_what_a_vanished_machine_held_is_taken_over_within_two_intervals(interval_seconds):
+    lease = claims.lease_for(interval_seconds)
+    tick = min(lease / claims.BEATS_A_LEASE, 1.0)
+    assert lease + tick <= 2 * interval_seconds
+    assert lease >= claims.LEAST_LEASE_SECONDS
+
+
+def test_who_is_believed_for_a_short_time_is_dead_after_it():
+    found = {make_target().pk for _ in range(4)}
+    one, two = claims.join("one"), claims.join("two")
+    beat_and_balance(one, two)
+    shares = claims.beat(one, 1.4)
+    assert shares.lease_seconds == 1.4
+    Scraper.objects.filter(pk=one).update(beat_at=timezone.now() - timedelta(seconds=1.5))
+    claims.balance(two)
+    assert claimed(two) == found
+
+
 def test_who_no_longer_holds_its_lock_is_dead_at_once():
     found = {make_target().pk for _ in range(4)}
     one, two = claims.join("one", is_locked=claims.hold_lock("one")), claims.join("two")

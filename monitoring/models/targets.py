@@ -153,6 +153,9 @@ class Scraper(models.Model):
     is_locked = models.BooleanField(
         default=False, db_default=False, help_text="Whether a lock of its connection shows that it lives."
     )
+    lease_seconds = models.FloatField(
+        default=4.0, db_default=4.0, help_text="It is taken for dead when it has not been heard of for so long."
+    )
 
     class Meta:
         ordering = ["name"]

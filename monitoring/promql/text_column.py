@@ -1,40 +1,31 @@
-"""Many distinct label values as one matrix of characters, so that a plain regular expression costs a few comparisons.
+"""Many distinct label values as one matrix of characters, so that a regular expression is asked of all of them at once.
 
-A regular expression over 100,000 values takes an automaton tens of milliseconds, most of it calls. What people write is
-mostly a beginning, a gap and an end (``pod-.*5.``): that is asked of all values at once, character by character.
+A regular expression over 100,000 values takes an automaton tens of milliseconds, most of it calls. Here the values walk
+through the places of the pattern side by side, character by character: a few comparisons of bytes for each.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .matchers import Matcher, predicate
+from .positions import EVERY, Codes, Positions, quicker_way
 
 Mask = NDArray[np.bool_]
-Characters = tuple[frozenset[int] | None, ...]  # codes allowed at each place; None: any
+Characters = NDArray[np.uint8]
+Lengths = NDArray[np.unsignedinteger[Any]]
 
 #: Longer columns of longer values are not worth the memory: this many bytes at most.
 MAX_BYTES = 64 << 20
-# One place of a pattern: a plain character, an escaped sign, a digit, any character, or a class without escapes.
-_PLACE = re.compile(r"(?P<plain>[\w \-/:@,;=<>%&~#!'\"])|\\(?P<sign>[.\-/+*?()|^$])|(?P<digit>\\d)|(?P<any>\.)"
-                    r"|\[(?P<not>\^?)(?P<set>[\w][\w\-]*)\]", re.ASCII)  # fmt: skip
-_DIGITS = frozenset(b"0123456789")
-_EVERY = frozenset(range(128))
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A beginning and an end of fixed length, and how many characters stand between them at least; None: no gap."""
-
-    beginning: Characters
-    end: Characters
-    gap: int | None
+#: A pattern that takes more steps (places that texts may be at, summed over the characters) is asked value by value.
+MAX_STEPS = 800
+#: Texts that can no longer match are left out once this share of them is left.
+FEW = 4
 
 
 class TextColumn:
@@ -44,9 +35,11 @@ class TextColumn:
         """Lay the values out; a column with other than ASCII characters, or a huge one, answers nothing."""
         self.values = values
         self.count = len(values)
-        self._lengths = np.fromiter(map(len, values), np.int64, self.count)
-        width = int(self._lengths.max(initial=1))
-        self._matrix: NDArray[np.uint8] | None = None
+        lengths = np.fromiter(map(len, values), np.int64, self.count)
+        width = int(lengths.max(initial=1))
+        self._lengths: Lengths = lengths.astype(np.min_scalar_type(width + 1))  # narrow numbers are compared faster
+        self._matrix: Characters | None = None
+        self._backwards: Characters | None = None
         if width * self.count <= MAX_BYTES and self.count:
             try:
                 rows = np.array(values, dtype=f"S{max(width, 1)}").view(np.uint8).reshape(self.count, -1)
@@ -64,68 +57,140 @@ class TextColumn:
 
     def matching(self, pattern: str) -> Mask | None:
         """Return which values a regular expression matches as a whole; None when it must be asked value by value."""
-        shape = shape_of(pattern)
-        if shape is None or self._matrix is None:
+        positions, is_backwards = quicker_way(pattern)
+        if positions is None or self._matrix is None:
             return None
-        places = len(shape.beginning) + len(shape.end)
-        if shape.gap is None:
-            found: Mask = self._lengths == places
-        else:
-            found = self._lengths >= places + shape.gap
-        for place, allowed in enumerate(shape.beginning):
-            if allowed is not None and place < len(self._matrix):
-                found &= _allows(allowed, self._matrix[place])
-        rows = np.flatnonzero(found) if any(shape.end) else np.empty(0, np.intp)
-        for back, allowed in enumerate(reversed(shape.end), 1):
-            if allowed is not None:
-                rows = rows[_allows(allowed, self._matrix[self._lengths[rows] - back, rows])]
-        if any(allowed is not None for allowed in shape.end):
-            found = np.zeros(self.count, bool)
-            found[rows] = True
+        return _Walk(positions, self._from_ends() if is_backwards else self._matrix, self._lengths).result()
+
+    def _from_ends(self) -> Characters:
+        """Return the matrix of the values read from their ends; made when it is first asked for."""
+        assert self._matrix is not None  # noqa: S101  (the caller has looked)
+        if self._backwards is None:
+            places = self._lengths.astype(np.int32) - 1 - np.arange(len(self._matrix), dtype=np.int32)[:, np.newaxis]
+            self._backwards = np.where(places < 0, np.uint8(0), np.take_along_axis(self._matrix, places, axis=0))
+        return self._backwards
+
+
+class _Walk:
+    """All texts on their way through a pattern, and those of them that have arrived."""
+
+    def __init__(self, positions: Positions, matrix: Characters, lengths: Lengths) -> None:
+        self._positions, self._matrix = positions, matrix
+        self._lengths = lengths
+        self._found: Mask = lengths == 0 if positions.is_nullable else np.zeros(len(lengths), bool)
+        self._rows: NDArray[np.intp] | None = None  # those that are still on their way; None: all
+        self._steps = 0
+        self._is_sure = [positions.is_sure(place) for place in range(len(positions.codes))]
+
+    def result(self) -> Mask | None:
+        """Return which texts match; None when that would take too long."""
+        places: dict[int, Mask | None] = dict.fromkeys(self._positions.first)  # None: all texts may be there
+        for at in range(len(self._matrix)):
+            self._steps += len(places)
+            if self._steps > MAX_STEPS:
+                return None
+            here = self._arrived(places, at)
+            places = self._onwards(here, at)
+            if not places:
+                break
+        return self._found
+
+    def _arrived(self, places: dict[int, Mask | None], at: int) -> dict[int, Mask]:
+        """Return which texts have taken their character `at` at each place."""
+        characters = self._matrix[at] if self._rows is None else self._matrix[at][self._rows]
+        there: Mask = self._lengths > at
+        found: dict[int, Mask] = {}
+        taken: dict[Codes, Mask] = {}  # of a class, which a pattern often has at several places
+        for place, texts in places.items():
+            codes = self._positions.codes[place]
+            if codes not in taken:
+                taken[codes] = _taken(codes, characters, there)
+            found[place] = taken[codes] if texts is None else taken[codes] & texts
         return found
 
+    def _onwards(self, here: dict[int, Mask], at: int) -> dict[int, Mask | None]:
+        """Note the texts that match, leave out those that cannot any more, and return where the others may go."""
+        positions = self._positions
+        going = {place: texts for place, texts in here.items() if not self._is_sure[place]}
+        matched = [texts for place, texts in here.items() if self._is_sure[place]]
+        at_end = [texts for place, texts in going.items() if place in positions.last]
+        if at_end:
+            matched.append(_any(at_end) & (self._lengths == at + 1))
+        if matched and (done := _any(matched)).any():
+            self._note(done)
+            if len(matched) > bool(at_end):  # more than those that end here, which go nowhere anyway
+                going = {place: texts & ~done for place, texts in going.items()}
+        return self._next(self._fewer(going))
 
-def _allows(allowed: frozenset[int], codes: NDArray[np.uint8]) -> Mask:
-    if len(allowed) == 1:
-        (code,) = allowed
-        same: Mask = codes == code
-        return same
-    table: Mask = np.zeros(256, bool)
-    table[list(allowed)] = True
-    found: Mask = table[codes]
+    def _note(self, matched: Mask) -> None:
+        if self._rows is None:
+            self._found |= matched
+        else:
+            self._found[self._rows[matched]] = True
+
+    def _fewer(self, going: dict[int, Mask]) -> dict[int, Mask]:
+        """Drop places without texts, and texts without a place when they are most."""
+        if not going:
+            return {}
+        alive = _any(list(going.values()))
+        count = int(np.count_nonzero(alive))
+        if count == 0:
+            return {}
+        if count * FEW < len(alive):
+            kept = np.flatnonzero(alive)
+            self._rows = kept if self._rows is None else self._rows[kept]
+            self._lengths = self._lengths[kept]
+            going = {place: texts[kept] for place, texts in going.items()}
+        return {place: texts for place, texts in going.items() if texts.any()}
+
+    def _next(self, going: dict[int, Mask]) -> dict[int, Mask | None]:
+        onwards: dict[int, Mask | None] = {}
+        owned = set()
+        for place, texts in going.items():
+            for following in self._positions.follow[place]:
+                known = onwards.get(following)
+                if known is None:
+                    onwards[following] = texts
+                elif following in owned:
+                    known |= texts
+                else:
+                    onwards[following] = known | texts
+                    owned.add(following)
+        return onwards
+
+
+def _any(masks: list[Mask]) -> Mask:
+    """Return which texts are in one of the masks."""
+    found = masks[0]
+    for mask in masks[1:]:
+        found = found | mask
     return found
 
 
+def _taken(codes: Codes, characters: Characters, there: Mask) -> Mask:
+    """Return which characters are of a class; `there`: which are no padding."""
+    if codes == EVERY:
+        return there
+    is_negated = len(codes) > len(EVERY) // 2
+    found: Mask | None = None
+    for low, high in _ranges(EVERY - codes if is_negated else codes):
+        # Unsigned: what is below the range wraps round and is far above it.
+        part: Mask = characters == low if low == high else (characters - np.uint8(low)) <= high - low
+        found = part if found is None else found | part
+    if found is None:
+        return np.zeros(len(characters), bool)
+    if is_negated:
+        return there & ~found
+    return found & there if 0 in codes else found
+
+
 @lru_cache(maxsize=1024)
-def shape_of(pattern: str) -> Shape | None:
-    """Return a regular expression as beginning, gap and end; None when it says more than that."""
-    parts = re.split(r"(?<!\\)(\.[*+])", pattern)
-    if len(parts) not in (1, 3):
-        return None
-    beginning, end = _places(parts[0]), _places(parts[-1]) if len(parts) == 3 else ()
-    if beginning is None or end is None:
-        return None
-    return Shape(beginning, end, None if len(parts) == 1 else int(parts[1] == ".+"))
-
-
-def _places(text: str) -> Characters | None:
-    found: list[frozenset[int] | None] = []
-    at = 0
-    while at < len(text):
-        match = _PLACE.match(text, at)
-        if match is None:
-            return None
-        found.append(_codes(match))
-        at = match.end()
-    return tuple(found)
-
-
-def _codes(match: re.Match[str]) -> frozenset[int] | None:
-    if match["any"]:
-        return None
-    if match["digit"]:
-        return _DIGITS
-    if match["set"]:
-        members = frozenset(code for code in _EVERY if re.fullmatch(f"[{match['set']}]", chr(code)))
-        return _EVERY - members if match["not"] else members
-    return frozenset((match["plain"] or match["sign"]).encode())
+def _ranges(codes: Codes) -> tuple[tuple[int, int], ...]:
+    """Return a class as ranges of neighbours, both ends included."""
+    found: list[list[int]] = []
+    for code in sorted(codes):
+        if found and code == found[-1][1] + 1:
+            found[-1][1] = code
+        else:
+            found.append([code, code])
+    return tuple((low, high) for low, high in found)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ..promql.labels import NAME, Labels, Pair, intern_pairs
 from ..promql.matchers import Matcher, literal_choices, literal_prefix
-from ..promql.text_column import TextColumn, shape_of
+from ..promql.positions import positions_of
+from ..promql.text_column import TextColumn
 
 Positions = NDArray[np.intp]
 Mask = NDArray[np.bool_]
@@ -173,7 +174,8 @@ class KeyTable:
         return np.concatenate([known, np.array(added, bool)])
 
     def _mask_column(self, matcher: Matcher, column: Column) -> Mask:
-        if matcher.op in ("=~", "!~") and len(column) >= MIN_SORTED and shape_of(matcher.value) is not None:
+        is_long = matcher.op in ("=~", "!~") and len(column) >= MIN_SORTED
+        if is_long and literal_choices(matcher.value) is None and positions_of(matcher.value) is not None:
             laid_out = self._laid_out(column)
             found = laid_out.text.matching(matcher.value)
             if found is not None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from monitoring import store, targets
+from monitoring import claims, store, targets
 from monitoring.bootstep import TargetScraper
 from monitoring.models import ScrapeClaim, Scraper, Target, TargetStatus
 from monitoring.promql import Matcher
@@ -58,6 +58,13 @@ def test_a_target_that_hangs_holds_up_nobody_and_is_down():
         with scraping():
             wait_until(lambda: state_of(slow) == "down" and len(values("x")) >= 3)
     assert "no complete answer within 0.9 s" in TargetStatus.objects.get(target=slow).error
+
+
+def test_a_scraper_of_frequent_targets_is_believed_for_a_shorter_time():
+    with target(says("x 1\n")) as server, scraping():
+        wait_until(lambda: Scraper.objects.filter(lease_seconds=claims.LEASE_SECONDS).exists())
+        make_target(server.url, interval_seconds=1)
+        wait_until(lambda: Scraper.objects.filter(lease_seconds=claims.lease_for(1)).exists())
 
 
 def test_a_target_added_while_it_runs_is_scraped():
