@@ -10,11 +10,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+import structlog
+from django.conf import settings
 from django.db import transaction
 
-from alerts import bulk, policy
+from alerts import bulk, metrics, policy
 from alerts.engine import timing
-from alerts.engine.routing import Destination
+from alerts.engine.routing import Destination, without_labels
 from alerts.flush import due_groups, flush, flush_due
 from alerts.models import Alert, Group, GroupAlert
 from alerts.restate import restate
@@ -22,6 +24,7 @@ from monitoring.promql import Labels
 
 __all__ = ["due_groups", "flush", "flush_due", "group_key", "reroute", "restate", "route"]
 
+logger = structlog.get_logger(__name__)
 # A group that the sweep removes between being found and being locked is made again; twice in a row is no accident.
 _TRIES = 3
 _JOIN = """
@@ -44,11 +47,11 @@ def route(alerts: Sequence[Alert], at: datetime) -> int:
     only when somebody posted it, since its group may have been told that it fires (AL-3).
     """
     tree = policy.routing()
-    wanted = _wanted([alert for alert in alerts if _is_routed(alert)], tree)
+    wanted: Wanted = _wanted([alert for alert in alerts if _is_routed(alert)], tree)
     if not wanted:
         return 0
     with transaction.atomic():
-        groups = _locked_groups(wanted, tree, at)
+        groups, wanted = _locked_groups(wanted, tree, at)
         _hurry(groups, wanted, at)
         return _join(groups, wanted, at)
 
@@ -90,20 +93,40 @@ def _wanted(alerts: Iterable[Alert], tree: policy.Routing) -> dict[str, tuple[De
     return found
 
 
-def _locked_groups(wanted: Wanted, tree: policy.Routing, at: datetime) -> dict[str, Group]:
-    """The rows of all wanted groups, made where they are missing.
+def _locked_groups(wanted: Wanted, tree: policy.Routing, at: datetime) -> tuple[dict[str, Group], Wanted]:
+    """The rows of all wanted groups, made where they are missing and there is room; and who belongs into which.
 
     Locked against the sweep of empty groups and in the order of their ids, so that two evaluations cannot deadlock.
     """
-    locked: dict[str, Group] = {}
+    is_bounded = False
     for _ in range(_TRIES):
         rows = Group.objects.select_for_update(no_key=True).filter(key__in=wanted).order_by("id")
         locked = {group.key: group for group in rows}
         missing = [key for key in wanted if key not in locked]
         if not missing:
-            return locked
+            return locked, wanted
+        room = 0 if is_bounded else settings.ENV.most_groups - Group.objects.count()
+        if not is_bounded and len(missing) > room:
+            wanted, is_bounded = _together(wanted, missing[max(room, 0) :], tree), True
+            missing = [key for key in wanted if key not in locked]
         bulk.insert([_new_group(key, *wanted[key], tree, at) for key in missing], ignore_conflicts=True)
     raise RuntimeError(f"{len(missing)} groups vanish as soon as they are made")
+
+
+def _together(wanted: Wanted, over: Sequence[str], tree: policy.Routing) -> Wanted:
+    """Alerts that have no room in groups of their own, in one group of their route instead (AG-10): told, and counted.
+
+    Without a bound a label that grows for ever would make a group, and a message, for each of its values.
+    """
+    metrics.GROUPS_OVER_LIMIT.inc(len(over))
+    logger.warning("too_many_alert_groups", most=settings.ENV.most_groups, told_together=len(over))
+    left = set(over)
+    found = {key: (destination, list(alerts)) for key, (destination, alerts) in wanted.items() if key not in left}
+    for key in over:
+        destination, alerts = wanted[key]
+        together = without_labels(destination, tree.routes[destination.route_id])
+        found.setdefault(group_key(together), (together, []))[1].extend(alerts)
+    return found
 
 
 def _new_group(

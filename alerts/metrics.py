@@ -15,4 +15,7 @@ EVALUATION_LAG_SECONDS = Gauge(
 )
 MISSED_SLOTS = Counter("alphaq_rule_group_missed_slots_total", "Planned evaluations that were skipped.")
 TRANSITIONS = Counter("alphaq_alert_transitions_total", "Changes of alerts.", ["kind"])
+GROUPS_OVER_LIMIT = Counter(
+    "alphaq_alert_groups_over_limit_total", "Groups that were not made because there are too many; told with others."
+)
 TICK_ERRORS = Counter("alphaq_tick_errors_total", "Ticks that failed as a whole.", ["tick"])

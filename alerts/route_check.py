@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.conf import settings
 from django.db.models import Exists, OuterRef
 
 from alerts import escalation_policies, policy
 from alerts.engine.route_lint import RouteFinding, lint_routes
 from alerts.engine.routing import Route
-from alerts.models import Integration, Receiver
+from alerts.models import Group, Integration, Receiver
 from alerts.models import Route as RouteRow
 from monitoring.promql import Labels
 
@@ -23,7 +24,7 @@ def findings() -> list[RouteFinding]:
     idle = set(Receiver.objects.exclude(Exists(ways)).values_list("name", flat=True))
     receivers = {*routing.receiver_ids, policy.NOBODY}
     found = lint_routes(routing.tree, receivers, set(routing.intervals), idle, _escalated(routing))
-    return [*_root_without_receiver(routing), *found]
+    return [*_no_room(routing), *_root_without_receiver(routing), *found]
 
 
 def words() -> list[str]:
@@ -52,3 +53,14 @@ def _root_without_receiver(routing: policy.Routing) -> list[RouteFinding]:
         return []
     message = "the root route has no receiver: what no branch takes is kept and told to nobody"
     return [RouteFinding(root.id, "no-receiver", "warning", message)]
+
+
+def _no_room(routing: policy.Routing) -> list[RouteFinding]:
+    count, most = Group.objects.count(), settings.ENV.most_groups
+    if count < most:
+        return []
+    message = (
+        f"there are {count:,} groups of alerts, as many as there may be (ALPHAQ_MOST_GROUPS): further alerts of a "
+        "route are told in one group; look for a label in group_by that grows for ever"
+    )
+    return [RouteFinding(routing.tree.root.id, "too-many-groups", "error", message)]

@@ -111,7 +111,7 @@ def test_the_tree_is_kept():
     assert second.children.get().receiver.name == "db"
 
 
-def test_receivers_are_kept_with_upstream_s_defaults():  # AD-9
+def test_AD_9_receivers_are_kept_with_upstream_s_defaults():
     keep()
     slack = Integration.objects.get(receiver__name="default")
     assert (slack.kind, slack.url, slack.target, slack.send_resolved) == ("slack_webhook", HOOK, "#alerts", False)
@@ -324,7 +324,7 @@ def test_a_secret_is_not_repeated_in_a_fault():
     assert not any("SECRET" in problem for problem in problems)
 
 
-def test_a_refused_file_changes_nothing():  # X14, AL-6
+def test_AL_6_a_refused_file_changes_nothing():  # X14
     keep(SMALL)
     with pytest.raises(ConfigError):
         keep(SMALL.replace("receiver: default", "receiver: nosuch"))

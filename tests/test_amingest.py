@@ -84,7 +84,7 @@ def test_a_resolve_is_told_once():
     assert Event.objects.filter(kind=Event.Kind.RESOLVED).count() == 1
 
 
-def test_a_resolve_of_an_alert_nobody_knows_joins_its_group():  # AL-3
+def test_AL_3_a_resolve_of_an_alert_nobody_knows_joins_its_group():
     build.route()
     post(now=10, starts=0, ends=9)
     assert GroupAlert.objects.get().alert.state == "resolved"

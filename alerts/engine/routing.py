@@ -159,6 +159,11 @@ def match(tree: Tree, labels: Labels) -> tuple[Destination, ...]:
     return tree.match(labels)
 
 
+def without_labels(destination: Destination, route: Route) -> Destination:
+    """The group of all alerts of a route that have no room in groups of their own (AG-10)."""
+    return replace(_make_destination(route, Labels.of(())), receiver=destination.receiver)
+
+
 def explain(tree: Tree, labels: Labels) -> tuple[RouteStep, ...]:
     """One step for each route in the order of the tree: matched, or the first matcher that failed, or never asked."""
     takers = {route.id for route in _takers(tree.root, labels)}
