@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
 from django.urls import reverse
 
 from alerts import bulk
@@ -24,6 +23,8 @@ from monitoring.promql import Labels
 
 States = dict[Labels, AlertState]
 _UNCHANGED = Outgoing()
+# What routing asks of an alert.
+_ROUTED = ("labels", "state", "source", "is_shadow", "active_since", "fired_at")
 
 
 @dataclass
@@ -111,7 +112,7 @@ def save(memory: GroupMemory, changes: Sequence[Changes], at: datetime) -> list[
         memory.states[one.rule.pk] = {labels: state for labels, state in one.step.states.items() if state.is_active}
     if not told:
         return []
-    rows = Alert.objects.select_related("rule", "threshold").in_bulk(told)
+    rows = Alert.objects.only(*_ROUTED).in_bulk(told)
     return [rows[pk] for pk in dict.fromkeys(told)]
 
 
@@ -192,33 +193,33 @@ def _finite(value: float) -> float | None:
     return value if value == value and abs(value) != float("inf") else None
 
 
+# Columns that an evaluation changes, with their types.
+_CHANGED = {
+    **dict.fromkeys(("state", "resolve_reason"), "text"),
+    **dict.fromkeys(
+        ("active_since", "fired_at", "keep_firing_since", "resolved_at", "no_data_since", "last_seen_at"),
+        "timestamp with time zone",
+    ),
+    **dict.fromkeys(("hold_seconds", "value", "limit_value"), "double precision"),
+    "threshold_id": "bigint",
+    "annotations": "jsonb",
+}
 # One statement for any number of alerts: Django's bulk_update writes a CASE per row and column.
-_UPDATE = """
-UPDATE alerts_alert AS a SET
-    state = v.state, fired_at = v.fired_at, keep_firing_since = v.keep_firing_since, resolved_at = v.resolved_at,
-    resolve_reason = v.resolve_reason, no_data_since = v.no_data_since, hold_seconds = v.hold_seconds,
-    last_seen_at = v.last_seen_at, value = v.value, limit_value = v.limit_value, threshold_id = v.threshold_id,
-    active_since = v.active_since, annotations = v.annotations::jsonb, updated_at = %(at)s
-FROM unnest(
-    %(id)s::bigint[], %(state)s::text[], %(fired_at)s::timestamptz[], %(keep_firing_since)s::timestamptz[],
-    %(resolved_at)s::timestamptz[], %(resolve_reason)s::text[], %(no_data_since)s::timestamptz[],
-    %(hold_seconds)s::float8[], %(last_seen_at)s::timestamptz[], %(value)s::float8[], %(limit_value)s::float8[],
-    %(threshold_id)s::bigint[], %(active_since)s::timestamptz[], %(annotations)s::text[]
-) AS v (id, state, fired_at, keep_firing_since, resolved_at, resolve_reason, no_data_since, hold_seconds,
-        last_seen_at, value, limit_value, threshold_id, active_since, annotations)
+_UPDATE = f"""
+UPDATE alerts_alert AS a SET {", ".join(f"{name} = v.{name}" for name in _CHANGED)}, updated_at = %s
+FROM unnest(%s::bigint[], {", ".join(f"%s::{type_}[]" for type_ in _CHANGED.values())}) AS v (id, {", ".join(_CHANGED)})
 WHERE a.id = v.id
-"""
+"""  # noqa: S608  (names of ours)
 
 
 def _update(states: Sequence[tuple[AlertState, int]], at: datetime) -> None:
     if not states:
         return
     rows = [_columns(state) for state, _ in states]
-    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
-    columns["annotations"] = [json.dumps(row["annotations"]) for row in rows]
-    columns["id"] = [pk for _, pk in states]
-    with connection.cursor() as cursor:
-        cursor.execute(_UPDATE, {**columns, "at": at})
+    columns = {name: [row[name] for row in rows] for name in _CHANGED}
+    columns["annotations"] = [json.dumps(notes) for notes in columns["annotations"]]
+    arrays = [bulk.array(columns[name], type_) for name, type_ in _CHANGED.items()]
+    bulk.run(_UPDATE, [at, bulk.array([pk for _, pk in states], "bigint"), *arrays])
 
 
 def _write_events(memory: GroupMemory, changes: Sequence[Changes]) -> None:
@@ -236,7 +237,8 @@ def _write_events(memory: GroupMemory, changes: Sequence[Changes]) -> None:
             )
             for one, ids in _each(memory, changes)
             for transition in one.step.transitions
-        ]
+        ],
+        with_keys=False,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from itertools import chain
 
 from ..promql.labels import is_label_name, is_metric_name
 
@@ -21,6 +22,9 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 _STRING = r'"((?:[^"\\]|\\.)*)"'
 _PAIR = re.compile(rf"\s*(?:([a-zA-Z_][a-zA-Z0-9_]*)|{_STRING})\s*=\s*{_STRING}\s*(,?)", re.DOTALL)
 _QUOTED_NAME = re.compile(rf"\s*{_STRING}\s*(,?)\s*(?!=)", re.DOTALL)
+# What nearly every text is made of; whatever else there is goes the long way.
+_PLAIN_PAIR = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\]*)"(,|}\Z)')
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _UNESCAPED = {"n": "\n", "\\": "\\", '"': '"'}
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
@@ -39,17 +43,27 @@ def parse_key(text: str) -> Key:
     """Return the name and the sorted labels of a series text; raises BadKey."""
     if len(text) > MAX_KEY_CHARS:
         raise BadKey(f"series text of {len(text):,} characters; {MAX_KEY_CHARS:,} are allowed: {text[:80]}…")
-    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text if char > "\ud7ff"):
+    if "\0" in text or (not text.isascii() and _SURROGATE.search(text)):
         raise BadKey(f"series text is not valid UTF-8 without NUL: {text[:80]!r}")
     head, brace, rest = text.partition("{")
     name = head.strip()
-    labels = _parse_labels(rest, text) if brace else {}
+    labels = (_plain_labels(rest) or _parse_labels(rest, text)) if brace else {}
     name = name or labels.pop("__name__", "")
     if not name:
         raise BadKey(f"series without a metric name: {text[:120]}")
     if brace == "" and not is_metric_name(name):
         raise BadKey(f"not a metric name: {name[:120]}")
     return name, tuple(sorted((key, value) for key, value in labels.items() if value))
+
+
+def _plain_labels(body: str) -> dict[str, str]:
+    """Return the labels of a body of plain pairs; nothing for any other, good or bad."""
+    pairs = _PLAIN_PAIR.findall(body)
+    # Nothing was passed over, and the end is the only one: `=` and two quotes a pair are in no group.
+    if not pairs or sum(map(len, chain.from_iterable(pairs))) + 3 * len(pairs) != len(body) or pairs[-1][2] != "}":
+        return {}
+    labels = {name: value for name, value, _ in pairs}
+    return labels if len(labels) == len(pairs) <= MAX_LABELS else {}
 
 
 def _parse_labels(body: str, text: str) -> dict[str, str]:

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from monitoring import store
 from monitoring.models import Layout
@@ -138,3 +140,20 @@ def test_a_list_that_its_owner_changes_afterwards_does_no_harm():
 def test_texts_that_are_no_series_are_refused(text):
     with pytest.raises(store.BadKey):
         store.keys.parse_key(text)
+
+
+def read(text: str) -> object:
+    """What a series text says, None when it cannot be read."""
+    try:
+        return store.keys.parse_key(text)
+    except store.BadKey:
+        return None
+
+
+@given(st.text('ab_1="\\,}{ \n', max_size=30) | st.from_regex(r'(a?b="[}",a]*",?){1,3}\}?', fullmatch=True))
+@example('a="b"}c="d"}')
+@example('a="b","c"="d"}')
+@example('a="b",}')
+@example('a="b",a="c"}')
+def test_a_blank_before_the_labels_changes_nothing_of_what_a_text_says(body: str):
+    assert read("m{" + body) == read("m{ " + body)

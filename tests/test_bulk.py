@@ -1,0 +1,72 @@
+"""Many rows in one statement: every value arrives as Django itself would have written it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from alerts import bulk
+from alerts.models import Alert, Event
+from tests import build
+from tests.build import T0
+
+pytestmark = pytest.mark.django_db
+AWKWARD = [
+    "",
+    "NULL",
+    "null",
+    '"',
+    "\\",
+    '\\"',
+    "{a,b}",
+    "a,b",
+    " a ",
+    "line\nbreak",
+    "tab\t",
+    "ünï😀",
+    "'",
+    "%s",
+    "$1",
+]
+
+
+def events(**fields) -> list[Event]:
+    """One event for each of some values of a field."""
+    [(name, values)] = fields.items()
+    rule = build.rule()
+    return [Event(**({"rule": rule, "at": T0, "kind": "note"} | {name: value})) for value in values]
+
+
+@pytest.mark.parametrize("with_keys", [True, False])
+def test_texts_arrive_as_they_are(with_keys: bool):
+    bulk.insert(events(reason=AWKWARD), with_keys=with_keys)
+    assert list(Event.objects.order_by("id").values_list("reason", flat=True)) == AWKWARD
+
+
+def test_numbers_and_what_is_missing_arrive_as_they_are():
+    values = [0.1, -1e300, 5, None, float("inf"), 1 / 3]
+    bulk.insert(events(value=values))
+    assert list(Event.objects.order_by("id").values_list("value", flat=True)) == values
+
+
+def test_times_keep_their_microseconds():
+    times = [T0 + timedelta(microseconds=one) for one in (0, 1, 999_999)]
+    bulk.insert(events(at=times))
+    assert list(Event.objects.order_by("id").values_list("at", flat=True)) == times
+
+
+def test_rows_know_their_keys_in_their_order():
+    rows = events(reason=["b", "a", "c"])
+    bulk.insert(rows)
+    assert [Event.objects.get(pk=row.pk).reason for row in rows] == ["b", "a", "c"]
+
+
+def test_json_and_booleans_are_updated():
+    rows = [build.alert(labels={"n": str(number)}) for number in range(2)]
+    for row, text in zip(rows, AWKWARD[3:5], strict=True):
+        row.annotations, row.is_shadow, row.value = {text: text}, True, None
+    bulk.update(rows, ["annotations", "is_shadow", "value"])
+    assert list(Alert.objects.order_by("id").values_list("annotations", "is_shadow", "value")) == [
+        ({text: text}, True, None) for text in AWKWARD[3:5]
+    ]
