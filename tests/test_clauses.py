@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from alerts import alert_rows, evaluate, flush, prepared
-from alerts.models import Alert, Notification, Rule, RuleGroup, RuleStatus
-from monitoring import store
+from alerts.models import Alert, GroupAlert, Notification, Rule, RuleGroup, RuleStatus
+from monitoring import query, store
 from tests import build
 from tests.build import T0
 
@@ -136,6 +137,16 @@ def test_PT_5_annotations_see_the_labels_of_the_element_not_those_of_the_rule():
     assert (found.labels["job"], found.annotations["summary"]) == ("other", "x")
 
 
+def test_PS_3_after_a_restart_series_are_written_from_the_first_evaluation_since_state_is_in_rows():
+    rule = build.rule(expr="vector(1)", hold_seconds=60)
+    first, second = slot(rule), slot(rule, 1)
+    run(rule, first)
+    forget_all()
+    run(rule, second)
+    since = query.instant("ALERTS_FOR_STATE", second)
+    assert (since.values.tolist(), query.instant("ALERTS", second).values.tolist()) == ([first.timestamp()], [1.0])
+
+
 def test_PF_3_a_firing_alert_keeps_its_start_over_a_restart():
     rule = build.rule(expr="vector(1)")
     first, second = slot(rule), slot(rule, 1)
@@ -158,7 +169,57 @@ def test_PF_4_a_restart_tells_nobody_anything():
     assert (told, Notification.objects.count()) == (1, 1)
 
 
+def test_PN_4_no_alert_is_dropped_however_many_begin_at_once():
+    build.integration(build.route().receiver)
+    rule = build.rule(expr="load > 0")
+    at, count = slot(rule), 10_001  # Prometheus' queue holds 10,000
+    keys = [store.sample_key("load", {"n": str(number)}) for number in range(count)]
+    store.append([store.Scrape("target:1", {}, evaluate.to_ms(at), keys, np.ones(count))], now_ms=evaluate.to_ms(at))
+    run(rule, at)
+    assert GroupAlert.objects.filter(alert__state="firing").count() == count
+
+
+def test_PN_5_every_way_out_is_told_and_one_that_is_dead_stops_no_other():
+    root = build.route()
+    dead, sound = build.integration(root.receiver), build.integration(root.receiver, target="#other")
+    rule = build.rule(expr="vector(1)")
+    at = slot(rule)
+    run(rule, at)
+    flush.flush_due(at + timedelta(minutes=1))
+    Notification.objects.filter(integration=dead).update(state=Notification.State.DEAD)
+    build.arrive(at + timedelta(minutes=1))
+    states = dict(Notification.objects.values_list("integration", "state"))
+    assert states == {dead.pk: Notification.State.DEAD, sound.pk: Notification.State.SENT}
+
+
+def test_PN_9_what_begins_right_after_a_start_is_told():
+    build.integration(build.route().receiver)
+    forget_all()
+    rule = build.rule(expr="vector(1)")
+    at = slot(rule)
+    run(rule, at)
+    flush.flush_due(at + timedelta(minutes=1))
+    assert Notification.objects.get().integration.target == "#alerts"
+
+
 def test_PN_7_an_alert_names_the_page_of_its_rule():
     rule = build.rule(expr="vector(1)")
     run(rule, slot(rule))
     assert Alert.objects.get().generator_url.endswith(f"/admin/alerts/rule/{rule.pk}/change/")
+
+
+def test_a_selector_that_rules_of_a_slot_share_is_read_once():
+    def statements(rules: int) -> int:
+        forget_all()
+        group = build.rule_group()
+        for number in range(rules):
+            made = build.rule(f"R{number}", f"last_over_time(load[4h]) > {number}", group=group)
+        with CaptureQueriesContext(connection) as asked:
+            run(made, slot(made))
+        assert Alert.objects.filter(rule__group=group, state="firing").count() == rules
+        return sum(" store_" in one["sql"] for one in asked)
+
+    at = slot(build.rule())
+    send(at - timedelta(hours=3), 9)  # older than what processes keep in memory
+    alone = statements(1)
+    assert 0 < alone == statements(6)
