@@ -249,10 +249,10 @@ def _tell(tick: _Tick, tree: Tree, at: datetime, writes: _Writes) -> None:
     if not tick.integrations:
         _keep(tick, tree, at, writes)
     writes.leaving += tick.stale
-    ended = tick.view.dropped_after
-    if not is_waiting:
-        # With a message on its way they stay until it has arrived: if it is overtaken, the next one must name them.
-        writes.leaving += [member.pk for member in tick.members if member.alert.fingerprint in ended]
+    # With a message on its way they stay until it has arrived: if it is overtaken, the next one must name them. What a
+    # mute swallows is named by none, and would be told after the mute if it stayed (AS-5, AH-5, AT-4).
+    ended = tick.view.muted_resolved if is_waiting else tick.view.dropped_after
+    writes.leaving += [member.pk for member in tick.members if member.alert.fingerprint in ended]
     for member in tick.members:
         words = tick.reasons[member.alert_id].words if member.alert_id in tick.reasons else ""
         if words != member.muted_reason:

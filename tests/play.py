@@ -18,14 +18,18 @@ import yaml
 from django.test import Client
 
 from alerts import amfile, amingest, amlease, deliver, dispatch, housekeeping
+from alerts.engine.matching import format_matchers
 from alerts.models import Group, Notification, Silence
+from monitoring.promql import Matcher
 from tests.fakes import FakeSlack, FakeWebhook
 
 NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)  # a Wednesday
 LINE = re.compile(r"(firing|resolved) (\S+)")
 TITLE = "[{{ .Status }}] {{ range .GroupLabels.SortedPairs }}{{ .Name }}={{ .Value }} {{ end }}"
 TEXT = '{{ range .Alerts }}{{ .Status }} {{ .Labels.alertname }}/{{ .Labels.tok }}{{ "\\n" }}{{ end }}'
-PLAYED = {"at", "post", "post_bulk", "silence", "receiver", "expire", "check_alerts", "check_silences", "http"}
+PLAYED = {
+    "at", "post", "post_bulk", "silence", "receiver", "expire", "check_alerts", "check_silences", "http", "reload_am",
+}  # fmt: skip
 SWEEP_SECONDS = 30.0
 
 
@@ -34,10 +38,8 @@ def load(path: Path) -> dict[str, Any]:
     text = path.read_text()
     second = int((yaml.safe_load(text).get("align") or {}).get("second", 0))
     start = NOON + timedelta(seconds=second)
-    words = {
-        "HHMM": f"{start:%H:%M}", "HHMM+1": f"{start + timedelta(minutes=1):%H:%M}",
-        "WEEKDAY": f"{start:%A}".lower(), "OTHERDAY": f"{start + timedelta(days=3):%A}".lower(),
-    }  # fmt: skip
+    words = {"WEEKDAY": f"{start:%A}".lower(), "OTHERDAY": f"{start + timedelta(days=3):%A}".lower()}
+    words |= {f"HHMM+{n}" if n else "HHMM": f"{start + timedelta(minutes=n):%H:%M}" for n in range(10)}
     scenario = yaml.safe_load(re.sub(r"\$\{([^}]+)\}", lambda found: words[found[1]], text))
     return dict(scenario) | {"start": start}
 
@@ -158,6 +160,8 @@ class Play:
                  "labels": labels | {"g": f"g{number % many.get('groups', 1):04d}"}}
                 for number in range(many["n"])
             ])  # fmt: skip
+        if "reload_am" in event:
+            self._configure(event["reload_am"])
         if silence := event.get("silence"):
             self._silence(silence)
         if "expire" in event:
@@ -191,7 +195,7 @@ class Play:
 
     def _silence(self, raw: dict[str, Any]) -> None:
         row = Silence.objects.create(
-            matchers=[f'{name}{op}"{value}"' for name, op, value in raw["matchers"]],
+            matchers=[format_matchers([Matcher(op, name, value)])[1:-1] for name, op, value in raw["matchers"]],
             starts_at=self._rel(raw.get("starts", 0)), ends_at=self._rel(raw["ends"]), created_by="bench", comment="b",
         )  # fmt: skip
         self.silences[raw.get("as", "")] = row

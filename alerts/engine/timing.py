@@ -13,6 +13,9 @@ from typing import Literal
 
 # nflog keeps an entry for data.retention, 120 h by default (AD-11).
 LOG_RETENTION_SECONDS = 120 * 3600.0
+# Upstream looks for entries that have run out every 15 minutes and counts them until then: without this, the end of an
+# alert that was silenced for longer than two repeat_intervals would not be told after the silence.
+LOG_SWEEP_SECONDS = 15 * 60.0
 # Upstream sweeps empty groups every 30 s (AG-8); we keep each for that long, so that the outcome has no phase.
 EMPTY_GROUP_KEPT_SECONDS = 30.0
 
@@ -170,8 +173,8 @@ def log_entry(
 ) -> LogEntry:
     """The entry for a message about `firing` and `resolved`, with the time until which it counts (AD-11)."""
     # At least two ticks, or a repeat_interval below the group_interval would forget before anybody can compare.
-    life = max(2 * settings.repeat_interval_seconds, 2 * settings.group_interval_seconds)
-    life = min(life, max(settings.retention_seconds, 2 * settings.group_interval_seconds))
+    least = max(2 * settings.group_interval_seconds, LOG_SWEEP_SECONDS)
+    life = max(min(2 * settings.repeat_interval_seconds, settings.retention_seconds), least)
     return LogEntry(firing, resolved, planned_tick, planned_tick + timedelta(seconds=life))
 
 

@@ -191,15 +191,19 @@ def test_AD_10_integrations_with_logs_of_their_own_decide_on_their_own() -> None
 
 
 def test_AD_11_a_log_entry_lives_two_repeat_intervals() -> None:
-    settings = TimingSettings(3, 10)
+    settings = TimingSettings(3, 1000)
     log = told("a", settings=settings)
-    assert tick(group("", "a"), log, 19, settings).why == "all_resolved"
-    assert tick(group("", "a"), log, 20, settings).why == "only_resolved"
+    assert tick(group("", "a"), log, 1999, settings).why == "all_resolved"
+    assert tick(group("", "a"), log, 2000, settings).why == "only_resolved"
 
 
 def test_AD_11_a_log_entry_lives_no_longer_than_the_retention() -> None:
-    settings = TimingSettings(3, 10, retention_seconds=12)
-    assert told("a", settings=settings).expires_at == after(12)
+    settings = TimingSettings(3, 1000, retention_seconds=1200)
+    assert told("a", settings=settings).expires_at == after(1200)
+
+
+def test_AD_11_a_log_entry_lives_for_the_quarter_of_an_hour_between_two_sweeps_at_least() -> None:
+    assert told("a", settings=TimingSettings(3, 10)).expires_at == after(900)
 
 
 def test_AD_11_a_log_entry_outlives_the_next_tick_even_if_repeats_are_shorter() -> None:
