@@ -21,6 +21,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Q
 
 from alerts import bulk, channel_states, compose, digest, measured, receipts
+from alerts.channels.slack_errors import METADATA_CODES
 from alerts.models import Integration, Notification, NotifyLog
 from alerts.receipts import settle
 from alerts.transmit import Anchor, Outcome, Parcel, transmit
@@ -235,7 +236,8 @@ def _parcels(rows: Sequence[Notification]) -> list[Parcel]:
         Parcel(
             notification_id=row.pk, kind=row.kind, outbox_id=row.dedup_key, integration=row.integration,
             created_at=row.created_at, raw=row.message, group_key=row.group_key, why=row.why, reason=row.reason,
-            anchor=_anchor(row, logs), is_ambiguous=row.is_ambiguous, is_shrunk=row.is_shrunk, digested=_digested(row),
+            anchor=_anchor(row, logs), is_ambiguous=row.is_ambiguous, is_shrunk=row.is_shrunk,
+            is_unlisted=row.error_class in METADATA_CODES, digested=_digested(row),
         )
         for row in rows
         if row.integration is not None

@@ -17,6 +17,7 @@ from django.db.models import Count
 from alerts import bulk, channel_states, compose
 from alerts.channel_states import States
 from alerts.channels.base import DeliveryError, Permanent, Receipt, Repost, Shrink, Transient
+from alerts.channels.slack_errors import METADATA_CODES
 from alerts.engine import delivery
 from alerts.engine.message import Message
 from alerts.engine.muting import SEVERITY_ORDER
@@ -95,11 +96,13 @@ def _apply(row: Notification, outcome: Outcome, states: States, at: datetime) ->
         return
     error = outcome.error
     assert error is not None  # noqa: S101  (an outcome has one of the two)
+    was_unlisted = row.error_class in METADATA_CODES
     row.last_error, row.error_class = error.text, error.code or error.kind
     if isinstance(error, Transient):
         _postpone(row, error, states, at)
     elif isinstance(error, Shrink) and not row.is_shrunk:
-        row.is_shrunk, row.state, row.not_before = True, _STATE.QUEUED, at
+        row.is_shrunk = was_unlisted or error.code not in METADATA_CODES
+        row.state, row.not_before = _STATE.QUEUED, at
         states.succeeded(row)
     elif isinstance(error, Repost):
         row.state = _STATE.SUPERSEDED  # a line in a thread that is gone; what it said stands in the message

@@ -58,6 +58,7 @@ class Parcel:
     anchor: Anchor = field(default_factory=Anchor)
     is_ambiguous: bool = False
     is_shrunk: bool = False
+    is_unlisted: bool = False  # Slack did not take its metadata
     digested: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
@@ -175,13 +176,15 @@ def _slack_payload(parcel: Parcel, note: str = "") -> dict[str, Any]:
         payload = message_slack.slack_digest([compose.load(raw) for raw in parcel.digested])
     else:
         message = _noted(compose.load(parcel.raw), note)
-        payload = message_slack.slack_blocks(message, interactive=is_interactive(parcel.integration))
+        is_webhook = parcel.integration.kind == Integration.Kind.SLACK_WEBHOOK
+        rendered = message_slack.slack_webhook if is_webhook else message_slack.slack_blocks
+        payload = rendered(message, interactive=is_interactive(parcel.integration))
         if message_long.is_long(message):
             payload = message_long.spread(message, payload)
         if parcel.is_shrunk:
             payload = message_slack.slack_plain(message)
     metadata = payload.get("metadata") or {"event_type": message_slack.EVENT_TYPE, "event_payload": {}}
-    event = {**metadata["event_payload"], "outbox_id": parcel.outbox_id}
+    event = {**({} if parcel.is_unlisted else metadata["event_payload"]), "outbox_id": parcel.outbox_id}
     return payload | {"metadata": {**metadata, "event_payload": event}}
 
 

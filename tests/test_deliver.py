@@ -299,6 +299,29 @@ def test_sl9_a_message_slack_finds_too_large_is_sent_once_more_as_text(slack, bo
     assert not slack.messages("alerts")[0].blocks
 
 
+def test_sl9_a_message_whose_metadata_is_too_large_goes_again_without_its_list(slack, bot):
+    slack.set_mode("alerts", "ok_false", error="metadata_too_large", times=1)
+    fire()
+    assert tick(10) == [QUEUED, SENT]
+    (message,) = slack.messages("alerts")
+    assert message.blocks
+    assert message.event == {"outbox_id": only().dedup_key}
+
+
+def test_sl9_a_message_that_is_refused_without_its_list_too_is_sent_as_text(slack, bot):
+    slack.set_mode("alerts", "ok_false", error="metadata_too_large", times=2)
+    fire()
+    assert tick(10) == [QUEUED, QUEUED, SENT]
+    assert not slack.messages("alerts")[0].blocks
+
+
+def test_sl2_a_message_by_webhook_lists_a_thousand_alerts_for_machines(slack, hook):
+    rows = [build.alert("A", T0, labels={"tok": f"{number:04}"}) for number in range(1000)]
+    dispatch.route(rows, T0)
+    assert tick(10) == [SENT]
+    assert len(slack.messages("hook")[0].event["firing"]) == 1000
+
+
 def test_sl9_a_message_that_is_refused_even_as_text_is_dead(slack, bot):
     slack.set_mode("alerts", "ok_false", error="invalid_blocks")
     fire()

@@ -17,6 +17,8 @@ Verb = Literal["post", "reply", "update", "webhook", "ask"]
 # A 429 always names its seconds; this stands in for one that does not.
 DEFAULT_WAIT_SECONDS = 30.0
 # message_limit_exceeded is a limit of the whole workspace and does not pass within seconds.
+#: The words are fine, what machines read of them is not: the message goes again without its list of alerts.
+METADATA_CODES = frozenset({"metadata_too_large", "invalid_metadata_format", "invalid_metadata_schema"})
 LONG_WAIT_SECONDS = 300.0
 UNKNOWN_ATTEMPTS = 3
 _CODE = re.compile(r"[a-z_]{2,60}")

@@ -49,6 +49,8 @@ class SlackBudget:
 
 
 DEFAULT_BUDGET = SlackBudget()
+# No limit is known of webhooks, and nobody edits what they posted: one refusal costs one request.
+WEBHOOK_BUDGET = SlackBudget(metadata_chars=60_000)
 
 
 class _Sheet:
@@ -123,7 +125,7 @@ def slack_blocks(message: Message, budget: SlackBudget = DEFAULT_BUDGET, *, inte
     return {"text": _headline(message, budget), "attachments": [attachment], "metadata": metadata(message, budget)}
 
 
-def slack_webhook(message: Message, budget: SlackBudget = DEFAULT_BUDGET, *, interactive: bool = False) -> Payload:
+def slack_webhook(message: Message, budget: SlackBudget = WEBHOOK_BUDGET, *, interactive: bool = False) -> Payload:
     """The payload for an incoming webhook: the same message, buttons that act only if the webhook's app hears clicks.
 
     What a webhook posted can neither be edited nor threaded, so each change comes as a message of its own (SL-1).
