@@ -10,8 +10,9 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.test import Client
 from django.urls import reverse
 
-from alerts import actions, revisions, rule_edit
+from alerts import actions, evaluate, revisions, rule_edit
 from alerts.models import Alert, Rule, RuleRevision, Threshold
+from alerts.prepared import latest_slot
 from alerts.rule_edit import MapSeverity, Multiply, SetLabel, SetLife
 from tests import build
 from tests.build import T0
@@ -269,6 +270,20 @@ def test_the_admin_history_leads_to_it_and_the_form_keeps_a_revision(eva: User):
     rule = build.rule()
     answer = signed_in(eva).get(reverse("admin:alerts_rule_history", args=[rule.pk]))
     assert answer.headers["Location"] == reverse("alerts:rule_history", args=[rule.pk])
+
+
+def test_an_alert_is_stamped_with_the_revision_that_raised_it_and_says_when_the_rule_changed_since(eva: User):
+    rule = build.rule("Always", "vector(1)")
+    at = latest_slot(rule.group, T0)
+    evaluate.due(at)
+    evaluate.evaluate(rule.group_id, at)
+    alert = Alert.objects.get()
+    page = signed_in(eva).get(reverse("alerts:alert", args=[alert.pk])).content.decode()
+    assert alert.rule_revision == rule.revision and "changed since" not in page
+    rule.hold_seconds = 60
+    rule.save()
+    page = signed_in(eva).get(reverse("alerts:alert", args=[alert.pk])).content.decode()
+    assert f"revision {alert.rule_revision}</a>" in page and f"to revision {rule.revision}." in page
 
 
 def test_the_bulk_page_shows_the_differences_and_applies_what_it_showed(eva: User):
