@@ -27,6 +27,9 @@ from monitoring.bootstep import HostCollector, TargetScraper
 __all__ = ["app", "profile_hooks", "task_context"]  # loading the last two connects their signals
 
 task_connections.keep(app)
+# Objects made before the collector looks through the youngest; looks at them before one at the older, and at all.
+COLLECT_AFTER = (50_000, 20, 50)
+
 app.steps["worker"].update((HostCollector, TargetScraper, SlackListener))
 app.autodiscover_tasks(["monitoring", "alerts"])
 

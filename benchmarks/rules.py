@@ -10,6 +10,7 @@ itself (prometheus_rule_group_last_duration_seconds). Detection from endpoint to
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import re
 import shutil
@@ -292,6 +293,9 @@ def main() -> None:
     wanted = given.only.split(",")
     world = World(given.series, given.rules)
     portal = Portal(folder)
+    gc.collect()  # as a worker does
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     try:
         for variant in (name for name in EXPRESSIONS if name in wanted):
             ours = cycles_of(world, variant, given.rules, given.cycles)
