@@ -33,7 +33,7 @@ def now(alerts: Iterable[Alert], at: datetime) -> dict[int, dict[str, str]]:
 
     No answer of the store is no reason to show nothing: such alerts keep what their rows say.
     """
-    moving = [(alert, templates) for alert, templates in _with_templates(alerts) if templates]
+    moving = [(alert, templates) for alert, templates in _with_templates(alerts) if templates is not None]
     if not moving:
         return {}
     try:
@@ -69,29 +69,31 @@ def values(alerts: Iterable[Alert], at: datetime) -> dict[int, float]:
     return {pk: found[identity] for pk, identity in named if identity in found}
 
 
-def _with_templates(alerts: Iterable[Alert]) -> Iterable[tuple[Alert, dict[str, Template]]]:
-    known: dict[int, dict[str, Template]] = {}
+def _with_templates(alerts: Iterable[Alert]) -> Iterable[tuple[Alert, dict[str, Template] | None]]:
+    known: dict[tuple[int, bool], dict[str, Template] | None] = {}
     for alert in alerts:
         if alert.rule is None or alert.state != Alert.State.FIRING or alert.no_data_since is not None:
             continue
-        if alert.rule.pk not in known:
-            known[alert.rule.pk] = _moving(alert.rule)
-        yield alert, known[alert.rule.pk]
+        # A rule that was edited meanwhile may say other words, or none, of an alert that fires on (PR-7).
+        key = (alert.rule.pk, alert.rule.revision != alert.rule_revision)
+        if key not in known:
+            known[key] = _moving(alert.rule, is_edited=key[1])
+        yield alert, known[key]
 
 
-def _moving(rule: Rule) -> dict[str, Template]:
-    """The templates of a rule when one of them moves, else nothing.
+def _moving(rule: Rule, *, is_edited: bool) -> dict[str, Template] | None:
+    """The templates of a rule when one of them moves or the rule was edited, else None.
 
     A rule label may stand in place of a label of the series that the templates speak of; the row knows it, we do not.
     """
     hidden = set(rule.labels) - _ADDED
     if any(name in text for name in hidden for text in rule.annotations.values()):
-        return {}
+        return None
     try:
         templates = {name: template.compile(text) for name, text in rule.annotations.items()}
     except TemplateError:
-        return {}
-    return templates if any(one.uses & _MOVING for one in templates.values()) else {}
+        return None
+    return templates if is_edited or any(one.uses & _MOVING for one in templates.values()) else None
 
 
 def _context(alert: Alert, identity: Labels, value: float, around: Surroundings) -> Context:

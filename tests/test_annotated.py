@@ -51,6 +51,13 @@ def test_a_message_tells_the_newest_words():
     assert content.alerts[0].annotations == {"summary": "at 93"}
 
 
+def test_PR_7_an_alert_that_fires_on_has_the_words_of_its_edited_rule():
+    alert, at = fired(annotations={"summary": "{{ $labels.host }} is busy"})
+    alert.rule.annotations = {"summary": "call {{ $labels.host }}'s owner", "runbook": "wiki"}
+    alert.rule.save()
+    assert annotated.now([alert], at)[alert.pk] == {"summary": "call ana's owner", "runbook": "wiki"}
+
+
 def test_a_rule_label_that_hides_a_label_of_the_series_leaves_the_words_of_the_row():
     alert, at = fired(labels={"host": "fixed"}, annotations={"summary": "{{ $labels.host }} {{ $value }}"})
     assert alert.annotations["summary"] == "ana 85"
