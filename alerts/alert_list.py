@@ -123,7 +123,7 @@ def listing(wanted: Wanted, at: datetime, page: int | str | None = 1) -> Listing
 def _matching(wanted: Wanted, at: datetime) -> QuerySet[Alert]:
     rows = Alert.objects.filter(_state(wanted.state, at))
     if wanted.state != "resolved":
-        rows = rows.filter(~_outranked())
+        rows = problems(rows)
     if wanted.severities:
         rows = rows.filter(severity__in=wanted.severities)
     if wanted.rule_id:
@@ -192,6 +192,11 @@ def _outranked() -> Exists:
     ))  # fmt: skip
 
 
+def problems(rows: QuerySet[Alert]) -> QuerySet[Alert]:
+    """Of these active alerts one for each problem: those that no worse severity of the same series speaks for."""
+    return rows.filter(~_outranked())
+
+
 def problem(alert: Alert) -> tuple[int | None, frozenset[tuple[str, str]]]:
     """What alerts of one series have in common whatever their severity: the rule, and the other labels."""
     return alert.rule_id, frozenset((name, value) for name, value in alert.labels.items() if name != "severity")
@@ -215,7 +220,7 @@ def _milder(alerts: Sequence[Alert]) -> dict[Any, tuple[Alert, ...]]:
 
 def _numbers(wanted: Wanted, at: datetime) -> tuple[dict[str, int], dict[str, int]]:
     """How many alerts each chip would show, but for the history, which may be long."""
-    active = Alert.objects.filter(~_outranked(), state__in=_ACTIVE).order_by()
+    active = problems(Alert.objects.filter(state__in=_ACTIVE)).order_by()
     if wanted.rule_id:
         active = active.filter(rule_id=wanted.rule_id)
     counts = {state: Count("pk", filter=_state(state, at)) for state in STATES if state != "resolved"}

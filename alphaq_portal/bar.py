@@ -17,6 +17,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
+from alerts import alert_list
 from alerts.models import Alert, GroupClock, Notification
 from alerts.stopped import is_stopped
 from alphaq_portal.chrome import NAVIGATION, Entry
@@ -46,7 +47,7 @@ class PortalStatus:
 
     @property
     def firing_count(self) -> int:
-        """Alerts firing at any severity."""
+        """Problems firing at any severity; one series past two limits is one."""
         return sum(self.firing.values())
 
     @property
@@ -58,7 +59,7 @@ class PortalStatus:
 def read_status(at: datetime) -> PortalStatus:
     """Return the state at `at` from the database, in three queries."""
     rows = list(
-        Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False)
+        alert_list.problems(Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False))
         .order_by()
         .values("severity")
         .annotate(count=Count("id"), unanswered=Count("id", filter=_is_unanswered(at)))

@@ -6,7 +6,6 @@ Each part asks the database only when the page, or a pulse, shows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -21,6 +20,7 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_GET
 
+from alerts import alert_list
 from alerts.models import Alert, Integration, Receiver, Rule, RuleStatus, Silence, Threshold
 from alphaq_portal import bar
 from alphaq_portal.ui import admin_url
@@ -89,8 +89,8 @@ class Home:
     @cached_property
     def firing(self) -> list[Firing]:
         """The newest firing alerts; of one series that fires at several severities, the worst."""
-        rows = Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).select_related("acknowledged_by")
-        newest = _worst_of_each(rows.order_by("-fired_at", "-id")[: SHOWN_ALERTS * len(bar.SEVERITIES)])[:SHOWN_ALERTS]
+        rows = alert_list.problems(Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False))
+        newest = rows.select_related("acknowledged_by").order_by("-fired_at", "-id")[:SHOWN_ALERTS]
         return [Firing(alert, _telling_labels(alert.labels), _alert_url(alert)) for alert in newest]
 
     @cached_property
@@ -201,18 +201,6 @@ class Home:
             text = f"{_count(limits, 'threshold')} expiring within a day"
             needs.append(Need("info", text, "the default limit comes back", self.pages.get("rules", "")))
         return needs
-
-
-def _worst_of_each(alerts: Iterable[Alert]) -> list[Alert]:
-    """Return the alerts without those that a worse one of the same rule and series mutes, in their old order."""
-    rank = {name: place for place, name in enumerate(bar.SEVERITIES)}
-    worst: dict[Any, Alert] = {}
-    for alert in alerts:
-        series = frozenset((name, value) for name, value in alert.labels.items() if name != "severity")
-        one = worst.setdefault((alert.rule_id, series), alert)
-        if rank.get(alert.severity, len(rank)) < rank.get(one.severity, len(rank)):
-            worst[(alert.rule_id, series)] = alert
-    return list(worst.values())
 
 
 def _telling_labels(labels: dict[str, str]) -> list[tuple[str, str]]:

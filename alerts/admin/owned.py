@@ -12,6 +12,8 @@ from django.shortcuts import get_object_or_404
 from alerts import amfile
 from alphaq_portal.ui import action, admin_url, dialog_done
 
+_NOTHING_TO_SAVE = {"show_save": False, "show_save_and_continue": False, "show_save_and_add_another": False}
+
 
 class OwnedByFileMixin:
     """A model with `managed_by`: rows of an Alertmanager file can be looked at, and detached with all it brought."""
@@ -27,17 +29,26 @@ class OwnedByFileMixin:
         """Nobody deletes what the next import would make again."""
         return not (obj is not None and obj.managed_by) and bool(super().has_delete_permission(request, obj))  # type: ignore[misc]
 
-    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        """The form; for what a file owns with a word about who changes it."""
-        row = self.get_object(request, object_id) if request.method == "GET" else None  # type: ignore[attr-defined]
+    def has_owner_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whether a file owns the row, so that it can be detached."""
+        rows = self.model.objects.filter(pk=object_id)  # type: ignore[attr-defined]
+        return bool(rows.exclude(managed_by="").exists())
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form; for what a file owns with a word about who changes it, and nothing to save."""
+        row = self.get_object(request, object_id)  # type: ignore[attr-defined]
         if row is not None and row.managed_by:
-            words = f"{row.managed_by} owns this: change it there and import it again, or detach it."
-            messages.info(request, words)
-        answer: HttpResponse = super().change_view(request, object_id, *args, **kwargs)  # type: ignore[misc]
+            if request.method == "GET":
+                words = f"{row.managed_by} owns this: change it there and import it again, or detach it."
+                messages.info(request, words)
+            extra_context = {**_NOTHING_TO_SAVE, **(extra_context or {})}
+        answer: HttpResponse = super().change_view(request, object_id, form_url, extra_context)  # type: ignore[misc]
         return answer
 
     @action(
-        description="Detach from file", url_path="detach", permissions=["change"], icon="link_off",
+        description="Detach from file", url_path="detach", permissions=["change", "owner"], icon="link_off",
         dialog={
             "title": "Detach all that this file brought?",
             "description": "Its routes, receivers, times and inhibit rules belong to staff from now on; nothing else "

@@ -140,7 +140,7 @@ class IntegrationInline(StackedInline):
             None,
             {
                 "fields": [
-                    "kind", ("slack_app", "target"), "url", ("send_resolved", "is_enabled", "max_alerts"),
+                    "kind", ("slack_app", "target"), "url", ("send_resolved", "is_enabled"), "max_alerts",
                     ("title_template", "text_template"), "health",
                 ]
             },
@@ -154,7 +154,7 @@ class IntegrationInline(StackedInline):
         if self.has_change_permission(request, obj):
             return super().get_fieldsets(request, obj)
         fields = [
-            "kind", ("slack_app", "target"), "address", ("send_resolved", "is_enabled", "max_alerts"),
+            "kind", ("slack_app", "target"), "address", ("send_resolved", "is_enabled"), "max_alerts",
             ("title_template", "text_template"), "health",
         ]  # fmt: skip
         return [(None, {"fields": fields})]

@@ -52,6 +52,7 @@ class RouteAdmin(OwnedByFileMixin, AlertsHistoryAdmin):
     list_display = ["tree", "tells", "grouped", "waits", "escalates", "continues", "managed_by"]
     list_display_links = None
     search_fields = ["matchers", "receiver__name"]
+    list_before_template = "admin/alerts/remarks.html"
     list_per_page = 500  # a tree that is cut into pages is no tree
     fieldsets = [
         (None, {"fields": [("parent", "position"), "matchers", ("receiver", "goes_on")]}),
