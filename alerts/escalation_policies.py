@@ -64,11 +64,6 @@ def inherited(routes: Iterable[tuple[int, int | None, int | None]]) -> dict[int,
     return found
 
 
-def policy_for(labels: Labels, route_id: int | None) -> engine.Policy | None:
-    """The policy that an alert with these labels would run through when this route tells it, None when none."""
-    return book().choose(labels, route_id)
-
-
 def _targets(step: EscalationStep) -> Iterable[engine.Target]:
     if step.receiver:
         yield engine.Target("receiver", step.receiver.name)

@@ -18,6 +18,7 @@ from django.test import Client
 from alerts import alert_rows, amingest, deliver, dispatch, metrics, policy, route_check
 from alerts.models import Alert, Group, InhibitRule, Integration, Notification, NotifyLog, Silence
 from tests import build
+from tests import test_clauses as rules
 from tests.build import T0
 from tests.fakes import FakeSlack, FakeWebhook
 
@@ -104,6 +105,29 @@ def api(path: str, body: Any = None) -> Any:
     if body is None:
         return client.get(f"/api/v2/{path}")
     return client.post(f"/api/v2/{path}", json.dumps(body), content_type="application/json")
+
+
+# -- from rules to groups ----------------------------------------------------------------------------------------------
+
+
+def test_PN_1_a_fire_and_a_resolve_are_routed_by_the_evaluation_that_found_them(root) -> None:
+    rule = build.rule(expr="load > 80")
+    fires, ends = rules.slot(rule), rules.slot(rule, 1)
+    rules.send(fires, 90)
+    rules.run(rule, fires)
+    assert Group.objects.get().members.count() == 1
+    rules.send(ends, 10)
+    rules.run(rule, ends)
+    assert Group.objects.get().members.get().alert.state == "resolved"
+
+
+def test_PN_2_nothing_is_sent_again_while_an_alert_fires_on(root) -> None:
+    rule = build.rule(expr="load > 80")
+    slots = [rules.slot(rule, number) for number in range(8)]
+    for at in slots:
+        rules.send(at, 90)
+        rules.run(rule, at)
+    assert Alert.objects.get().updated_at == slots[0] and Group.objects.get().next_flush_at < slots[1]
 
 
 # -- ingest ------------------------------------------------------------------------------------------------------------

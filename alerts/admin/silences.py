@@ -20,6 +20,7 @@ from alerts.admin.fields import MatchersField, NamesField
 from alerts.admin.listing import AlertsHistoryAdmin, ago, dot
 from alerts.admin.owned import OwnedByFileMixin
 from alerts.engine.intervals import WEEKDAYS
+from alerts.engine.silences import ends_soon
 from alerts.models import Dependency, InhibitRule, Silence
 from alerts.policy import recurrence, silence_value
 from alerts.silence_notice import ENDING_SOON
@@ -159,9 +160,11 @@ class SilenceAdmin(AlertsHistoryAdmin):
             return dot("none", "expired")
         if silence.starts_at > now:
             return dot("info", "pending")
-        if silence_value(silence).window(now) is None:
+        value = silence_value(silence)
+        if value.window(now) is None:
             return dot("info", "between windows")
-        return dot("warning", "ending soon") if silence.ends_at <= now + ENDING_SOON else dot("ok", "active")
+        is_ending = ends_soon(value, now, ENDING_SOON.total_seconds())
+        return dot("warning", "ending soon") if is_ending else dot("ok", "active")
 
     @display(description="Silences")
     def what(self, silence: Silence) -> SafeString:

@@ -114,11 +114,6 @@ def profile_of(config: SlackBotConfig, user_id: str) -> Profile:
     return Profile(str((user.get("profile") or {}).get("email") or ""), str(user.get("tz") or ""), is_person)
 
 
-def email_of(config: SlackBotConfig, user_id: str) -> str:
-    """The e-mail address of a Slack user; "" where Slack does not tell (scope users:read.email)."""
-    return profile_of(config, user_id).email
-
-
 def user_id_of(config: SlackBotConfig, email: str) -> str | None:
     """The Slack user with this e-mail address, or None."""
     try:

@@ -25,10 +25,6 @@ HoldKind = Literal["resolved", "acknowledged", "snoozed", "silenced"]
 SnoozeChoice = Literal["1h", "4h", "9am"]
 
 
-class InvalidPolicy(ValueError):
-    """A policy that cannot be used; the message names the step at fault."""
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """Whom a step tells: a receiver, a user, or whoever a rota has on call."""
@@ -54,8 +50,6 @@ class Policy:
     steps: tuple[Step, ...]
     matchers: tuple[Matcher, ...] = ()
     repeats: int = 0  # how often the chain runs again after its last step
-    reminder_seconds: float | None = None  # after an acknowledgement, and again each time
-    unacknowledge_seconds: float | None = None  # an acknowledgement older than this no longer counts
     drops_ack_when_worse: bool = True
 
 
@@ -110,22 +104,6 @@ def choose(policies: Sequence[Policy], labels: Labels) -> Policy | None:
     return next((policy for policy in policies if matches_all(policy.matchers, labels)), None)
 
 
-def check_policy(policy: Policy) -> Policy:
-    """The policy as it is; raises InvalidPolicy when it could not run."""
-    if not policy.steps:
-        raise InvalidPolicy(f"policy {policy.name}: at least one step is required")
-    if not 0 <= policy.repeats <= MAX_REPEATS:
-        raise InvalidPolicy(f"policy {policy.name}: the chain may repeat 0 to {MAX_REPEATS} times")
-    for number, step in enumerate(policy.steps, 1):
-        if step.wait_seconds < 0:
-            raise InvalidPolicy(f"policy {policy.name}, step {number}: the wait must not be negative")
-        if not step.targets:
-            raise InvalidPolicy(f"policy {policy.name}, step {number}: nobody is told")
-    if policy.repeats and not any(step.wait_seconds for step in policy.steps):
-        raise InvalidPolicy(f"policy {policy.name}: a chain that repeats needs a wait")
-    return policy
-
-
 def freeze(policy: Policy) -> dict[str, Any]:
     """The policy as plain JSON values, to keep with the incident; `thaw` makes an equal policy of it."""
     return {
@@ -137,8 +115,6 @@ def freeze(policy: Policy) -> dict[str, Any]:
             for step in policy.steps
         ],
         "repeats": policy.repeats,
-        "reminder_seconds": policy.reminder_seconds,
-        "unacknowledge_seconds": policy.unacknowledge_seconds,
         "drops_ack_when_worse": policy.drops_ack_when_worse,
     }
 
@@ -149,7 +125,8 @@ def thaw(frozen: Mapping[str, Any]) -> Policy:
         Step(step["wait_seconds"], tuple(Target(kind, name) for kind, name in step["targets"]))
         for step in frozen["steps"]
     )
-    rest = {name: value for name, value in frozen.items() if name not in ("steps", "matchers")}
+    # An older portal froze more.
+    rest = {name: frozen[name] for name in ("id", "name", "repeats", "drops_ack_when_worse")}
     return Policy(steps=steps, matchers=parse_alertmanager_matchers(frozen["matchers"]), **rest)
 
 
@@ -171,12 +148,6 @@ def hold(incident: Incident, at: datetime) -> Hold | None:
     return Hold("silenced", "it is silenced") if incident.is_silenced else None
 
 
-def repeat_hold(incident: Incident, at: datetime) -> str:
-    """Why repeats are held back at `at` for timing.decide, "" when they are not: acknowledged or snoozed."""
-    held = hold(incident, at)
-    return held.words if held is not None and held.kind in ("acknowledged", "snoozed") else ""
-
-
 def next_step(policy: Policy, incident: Incident, progress: Progress) -> DueStep | None:
     """The step that comes next and when, None after the last; whether it may run is for `hold` to say."""
     count = len(policy.steps)
@@ -195,12 +166,6 @@ def next_step(policy: Policy, incident: Incident, progress: Progress) -> DueStep
     return DueStep(progress.done, round_number, step, due_at, words)
 
 
-def due_step(policy: Policy, incident: Incident, progress: Progress, at: datetime) -> DueStep | None:
-    """The step to run at `at`, None while none is due or something holds the chain; at most one at a time."""
-    coming = next_step(policy, incident, progress)
-    return coming if coming is not None and coming.due_at <= at and hold(incident, at) is None else None
-
-
 def plan(policy: Policy, incident: Incident, limit: int = 20) -> list[DueStep]:
     """The steps to come if nobody answers, for the form's preview ("0 min #ml-oncall, 15 min ana")."""
     steps: list[DueStep] = []
@@ -209,21 +174,6 @@ def plan(policy: Policy, incident: Incident, limit: int = 20) -> list[DueStep]:
         steps.append(coming)
         progress = coming.progress()
     return steps
-
-
-def reminder_due_at(policy: Policy, incident: Incident, last_reminder_at: datetime | None) -> datetime | None:
-    """When the one who acknowledged is to be reminded next, None when never."""
-    if incident.is_resolved or incident.acknowledged_at is None or not policy.reminder_seconds:
-        return None
-    since = max(incident.acknowledged_at, last_reminder_at or incident.acknowledged_at)
-    return since + timedelta(seconds=policy.reminder_seconds)
-
-
-def unacknowledge_due_at(policy: Policy, incident: Incident) -> datetime | None:
-    """When the acknowledgement stops counting and the chain starts anew, None when never."""
-    if incident.is_resolved or incident.acknowledged_at is None or not policy.unacknowledge_seconds:
-        return None
-    return incident.acknowledged_at + timedelta(seconds=policy.unacknowledge_seconds)
 
 
 def dropped_ack(

@@ -55,8 +55,3 @@ def describe(changes: int, calm_seconds: float | None, settings: FlapSettings = 
     """The words for a flapping alert, such as "flapping: 12 changes in 30 min, the last 40 s ago"."""
     last = f", the last {span(calm_seconds)} ago" if calm_seconds is not None else ""
     return f"flapping: {changes} changes in {span(settings.window_seconds)}{last}"
-
-
-def told_as_resolved(is_resolved: bool, flapping: Flapping) -> bool:
-    """Whether a group counts the alert as resolved: while it flaps it stays firing, so that it is one problem."""
-    return is_resolved and not flapping.is_flapping

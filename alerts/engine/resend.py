@@ -1,9 +1,9 @@
-"""What alerts owe the outside: which are due to be sent, until when they are valid, and how a restart treats them.
+"""What alerts owe the outside: until when they are valid, and how a restart treats them.
 
-Hides Prometheus 2.42, rules/alerting.go needsSending and sendAlerts, and rules/manager.go RestoreForState.
+Hides Prometheus 2.42, rules/alerting.go sendAlerts, and rules/manager.go RestoreForState.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from alerts.engine.state import AlertState, State
@@ -13,30 +13,6 @@ from monitoring.promql import Labels
 RESEND_DELAY = timedelta(minutes=1)
 FOR_GRACE = timedelta(minutes=10)
 OUTAGE_TOLERANCE = timedelta(hours=1)
-
-
-def is_due_for_sending(state: AlertState, at: datetime, resend_delay: timedelta = RESEND_DELAY) -> bool:
-    """Return whether a receiver must be told about the alert now: newly resolved, or last told too long ago (PN-1)."""
-    if state.state is State.PENDING:
-        return False
-    if state.last_sent_at is None:
-        return True
-    if state.resolved_at is not None and state.resolved_at > state.last_sent_at:
-        return True
-    # Strictly before: with a 15 s interval the real period is 75 s (PN-2).
-    return state.last_sent_at + resend_delay < at
-
-
-def due_for_sending(
-    states: Iterable[AlertState], at: datetime, resend_delay: timedelta = RESEND_DELAY
-) -> list[AlertState]:
-    """Return the alerts to send after the successful evaluation at `at` (PN-1, PN-2)."""
-    return [state for state in states if is_due_for_sending(state, at, resend_delay)]
-
-
-def mark_sent(state: AlertState, at: datetime) -> AlertState:
-    """Return the alert with `at` as the time it was last sent."""
-    return state._replace(last_sent_at=at)
 
 
 def ends_at(

@@ -5,7 +5,7 @@ own, $threshold and $severity. Templates of the usual simple kind take a short w
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
@@ -116,12 +116,6 @@ def expand(template: Template, context: Context) -> str:
         return template.render(context)
     except TemplateError as error:
         return f"<error expanding template: error executing template {template.program.name}: {error.message}>"
-
-
-def data_run(template: Template, data: object, surroundings: Surroundings, is_html: bool, missing_key: str) -> str:
-    """Return a template expanded over any data as dot, without presets; TemplateError as `render`."""
-    run = Run(replace(template.program, offset=0), _special(surroundings), missing_key, is_html)
-    return run.execute(data, dict.fromkeys(_VARIABLES[1:]))
 
 
 def _special(around: Surroundings) -> dict[str, Function]:

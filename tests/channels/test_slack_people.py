@@ -93,7 +93,7 @@ def test_a_private_word_reaches_one_person(slack: FakeSlack, bot: SlackBotConfig
 
 def test_a_slack_user_is_known_by_email_both_ways(slack: FakeSlack, bot: SlackBotConfig) -> None:
     slack.add_user("U7", "ada@example.org")
-    assert slack_people.email_of(bot, "U7") == "ada@example.org"
+    assert slack_people.profile_of(bot, "U7").email == "ada@example.org"
     assert slack_people.user_id_of(bot, "ada@example.org") == "U7"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from alerts.engine.flapping import FlapSettings, detect, told_as_resolved
+from alerts.engine.flapping import FlapSettings, detect
 
 AT = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 SETTINGS = FlapSettings(window_seconds=600, start_changes=4, stop_changes=1, min_span_seconds=30)
@@ -35,12 +35,6 @@ def test_flapping_ends_later_than_it_begins() -> None:
 def test_an_alert_without_changes_is_calm() -> None:
     found = detect([], AT, SETTINGS)
     assert (found.is_flapping, found.calm_seconds, found.words) == (False, None, "")
-
-
-def test_a_flapping_alert_is_not_told_as_resolved() -> None:
-    assert not told_as_resolved(True, detect(changes(10, 20, 30, 40), AT, SETTINGS))
-    assert told_as_resolved(True, detect(changes(10), AT, SETTINGS))
-    assert not told_as_resolved(False, detect([], AT, SETTINGS))
 
 
 def test_a_burst_is_not_flapping_before_it_has_lasted() -> None:

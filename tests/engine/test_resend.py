@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from alerts.engine.resend import due_for_sending, ends_at, mark_sent, restore, starts_at
+from alerts.engine.resend import ends_at, restore, starts_at
 from alerts.engine.state import AlertState, State
 from monitoring.promql import Labels
 
@@ -23,31 +23,6 @@ RESOLVED = AlertState(A, State.INACTIVE, at(0), fired_at=at(30), resolved_at=at(
 
 def pending(hold_seconds: float) -> AlertState:
     return AlertState(A, State.PENDING, at(0), hold_seconds=hold_seconds)
-
-
-def test_PN_1_a_fresh_fire_is_sent_at_once() -> None:
-    assert due_for_sending([FIRING], at(30)) == [FIRING]
-
-
-def test_PN_1_a_fresh_resolve_is_sent_at_once() -> None:
-    sent = mark_sent(RESOLVED, at(55))
-    assert due_for_sending([sent], at(60)) == [sent]
-
-
-def test_PN_1_a_pending_alert_is_never_sent() -> None:
-    assert due_for_sending([pending(60)], at(3600)) == []
-
-
-@pytest.mark.parametrize(("seconds", "is_due"), [(15, False), (60, False), (75, True)])
-def test_PN_2_a_resend_comes_strictly_after_the_delay(seconds: float, is_due: bool) -> None:
-    sent = mark_sent(FIRING, at(30))
-    assert bool(due_for_sending([sent], at(30 + seconds))) is is_due
-
-
-def test_PN_2_a_resolved_alert_is_resent_the_same_way() -> None:
-    sent = mark_sent(RESOLVED, at(60))
-    assert due_for_sending([sent], at(120)) == []
-    assert due_for_sending([sent], at(135)) == [sent]
 
 
 @pytest.mark.parametrize(("interval", "valid_seconds"), [(15, 240), (300, 1200)])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from alerts.engine import template
 from alerts.engine.template import Surroundings, TemplateError
+from alerts.engine.template_run import Run
 from monitoring.promql import Labels
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "promtool-tests" / "template_cases.json"
@@ -67,7 +69,9 @@ def expanded(case: dict[str, Any]) -> str:
     missing_key = "error" if "missingkey=error" in (case["comment"] or "") else "zero"
     compiled = template.compile(case["text"], "test")
     data = None if case["input_go"] is None else INPUTS[case["input_go"]]
-    return template.data_run(compiled, data, around, case["html"], missing_key)
+    # As `Template.render`, but with any data as dot, without presets, and in either of Prometheus' two modes.
+    run = Run(replace(compiled.program, offset=0), template._special(around), missing_key, case["html"])
+    return run.execute(data, dict.fromkeys(template._VARIABLES[1:]))
 
 
 @pytest.mark.parametrize("number", range(89))
