@@ -55,6 +55,10 @@ EVALUATIONS_APART = timedelta(milliseconds=50)
 LOOK_AGAIN_SECONDS = 0.05
 
 
+# The due time for which this process has asked for a flush last.
+_flush_planned: datetime | None = None
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -185,9 +189,13 @@ def _flush_due() -> int:
 
 def flush_soon(at_least_seconds: float = 0.0) -> None:
     """Have the next group flushed when it is due and not a tick later; only the tick is relied on (DL-12)."""
+    global _flush_planned
     due_at = flush.next_due_at()
-    wait_seconds = max((due_at - _now()).total_seconds(), 0.0) if due_at else settings.ENV.tick_seconds
+    if due_at is None or due_at == _flush_planned:  # in a storm each request would ask for the same
+        return
+    wait_seconds = max((due_at - _now()).total_seconds(), 0.0)
     if at_least_seconds <= wait_seconds < settings.ENV.tick_seconds:
+        _flush_planned = due_at
         options = {"countdown": wait_seconds, "expires": wait_seconds + 5, "retry": False}
         transaction.on_commit(lambda: flush_due.apply_async(**options), robust=True)
 

@@ -4,8 +4,19 @@ from datetime import timedelta
 
 import pytest
 
-from alerts import dispatch, housekeeping
-from alerts.models import Alert, Event, Group, GroupAlert, InhibitRule, Integration, Notification, TimeInterval
+from alerts import dispatch, housekeeping, policy
+from alerts.models import (
+    Alert,
+    Event,
+    Group,
+    GroupAlert,
+    InhibitRule,
+    Integration,
+    Notification,
+    Receiver,
+    Route,
+    TimeInterval,
+)
 from tests import build
 from tests.build import T0
 
@@ -441,6 +452,28 @@ def test_a_told_alert_has_it_in_its_timeline(way):
     row = alert()
     tell(10)
     assert row.events.get(kind=Event.Kind.NOTIFIED).reason.startswith("ml-team")
+
+
+def test_a_tree_that_has_not_changed_is_not_read_again(way, django_assert_num_queries):
+    policy.routing()
+    with django_assert_num_queries(1):
+        policy.routing()
+
+
+@pytest.mark.parametrize("change", ["route", "receiver", "interval", "window"])
+def test_a_tree_is_read_again_when_any_of_its_rows_has_changed(way, change):
+    interval = TimeInterval.objects.create(name="nights", spec=[])
+    child = build.route(Route.objects.get(), matchers=['team="b"'])
+    before = policy.routing()
+    if change == "route":
+        Route.objects.update(group_wait_seconds=77)
+    elif change == "receiver":
+        Receiver.objects.update(name="others")
+    elif change == "interval":
+        TimeInterval.objects.update(name="weekends")
+    else:
+        child.mute_intervals.add(interval)
+    assert policy.routing() != before
 
 
 def test_many_groups_are_flushed_in_the_same_number_of_queries(way, django_assert_max_num_queries):
