@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -120,8 +121,9 @@ def remember(book: Path, children: Sequence[Child]) -> None:
         except psutil.NoSuchProcess:
             continue
     temporary = book.with_suffix(".tmp")
-    temporary.write_text(json.dumps(rows))
-    temporary.rename(book)
+    with contextlib.suppress(OSError):  # on a full disk the supervisor goes on; an old book is better than none
+        temporary.write_text(json.dumps(rows))
+        temporary.rename(book)
 
 
 def reap_leftovers(book: Path, say: Callable[[str], None], patience_seconds: float = 20) -> None:

@@ -297,7 +297,8 @@ class Valkey:
             "valkey",
             [
                 valkey_server(), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
-                "--dir", str(self.folder), "--save", "60", "1", "--daemonize", "no",
+                "--dir", str(self.folder), "--save", "60", "1", "--stop-writes-on-bgsave-error", "no",
+                "--daemonize", "no",
                 "--maxmemory", "256mb", "--maxmemory-policy", "noeviction", "--loglevel", "warning",
             ],
             say=log,

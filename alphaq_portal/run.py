@@ -35,6 +35,8 @@ LOG_BYTES, LOG_FILES = 10_240_000, 10
 READY_PATIENCE_SECONDS = 60
 # A child that dies more often than this within a minute will not get better by being started again.
 DEATHS_A_MINUTE = 5
+# Two segments of Postgres' log; with less it dies as soon as it is started.
+LEAST_FREE_BYTES = 32 << 20
 PLAIN_LEVELS = ("error", "critical")
 
 
@@ -46,6 +48,13 @@ class _Stop(Exception):
     """Somebody asked us to stop."""
 
 
+class _LogFile(RotatingFileHandler):
+    """A log file whose lines are lost while they cannot be written."""
+
+    def handleError(self, record: LogRecord) -> None:
+        """Say nothing: the screen has the problems."""
+
+
 class _Logs:
     """Writes each child's lines to its own rotating file, and problems to the screen."""
 
@@ -55,11 +64,12 @@ class _Logs:
         self._files: dict[str, RotatingFileHandler] = {}
 
     def __call__(self, name: str, line: str) -> None:
-        if name not in self._files:
-            self._files[name] = RotatingFileHandler(
-                self.folder / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
-            )
-        self._files[name].emit(LogRecord(name, 20, "", 0, line, None, None))
+        with contextlib.suppress(OSError):  # a full disk must not keep a child from speaking
+            if name not in self._files:
+                self._files[name] = _LogFile(
+                    self.folder / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
+                )
+            self._files[name].emit(LogRecord(name, 20, "", 0, line, None, None))
         if self._show_all:
             self._write(f"  {name} | {line}")
         elif problem := _problem_in(line):
@@ -94,6 +104,7 @@ class PortalRun:
         self._book = self.env.data_dir / "children.json"
         self._prepared_file = self.env.data_dir / "prepared"
         self._listener: socket.socket | None = None
+        self._is_full = False
 
     def say(self, text: str) -> None:
         """Tell the person at the terminal how far we are."""
@@ -175,6 +186,8 @@ class PortalRun:
 
     def _start(self) -> None:
         children.reap_leftovers(self._book, self.say)
+        if self._lacks_room():
+            raise RunError(f"Free some space on the disk of {self.env.data_dir}, or choose another: ALPHAQ_DATA_DIR.")
         key_file = self.env.data_dir / "secret.key"
         if not key_file.exists():
             embedded.write_secret(key_file, self.env.secret_key)
@@ -288,11 +301,25 @@ class PortalRun:
     def _restart_the_dead(self) -> None:
         for place in (self._services, self._workers):
             for index, (make, child) in enumerate(place):
-                if child.exit_code is None:
+                if child.exit_code is None or self._lacks_room():
                     continue
                 self._note_death(child)
-                place[index] = (make, make())
+                try:
+                    place[index] = (make, make())
+                except embedded.EmbeddedError:
+                    if not self._lacks_room():
+                        raise
+                    continue
                 children.remember(self._book, [one for _, one in self._services + self._workers])
+
+    def _lacks_room(self) -> bool:
+        """Whether too little of the disk is left to start anything; says so when that changes."""
+        free = shutil.disk_usage(self.env.data_dir).free
+        if (free < LEAST_FREE_BYTES) != self._is_full:
+            self._is_full = not self._is_full
+            how = "is full; what stopped is started again when there is room" if self._is_full else "has room again"
+            self.say(f"the disk of {self.env.data_dir} {how} ({free >> 20} MB are free)")
+        return self._is_full
 
     def _note_death(self, child: Child) -> None:
         """Say that a child died and wait a little longer each time; raises RunError when it dies too often."""

@@ -75,8 +75,9 @@ def take(messages: Sequence[object], at: datetime) -> Taken:
     """Store the batches in `messages` and note their hosts, in one transaction; bad ones are refused one by one.
 
     Taking a batch twice changes nothing. A host whose clock is off by more than 5 s gets its samples at the time of
-    the broker's clock. Raises what the database raises; nothing is stored then.
+    the broker's clock. Raises what the database raises, and DiskFull; nothing is stored then.
     """
+    store.check_room()
     now_ms = round(at.timestamp() * 1000)
     taken = Taken()
     accepted = [one for message in messages if (one := _accept(message, now_ms, taken))]

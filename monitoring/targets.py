@@ -217,8 +217,9 @@ class Writer:
 def record(outcomes: Sequence[tuple[Outcome, Writer]], ended: Sequence[store.Scrape], now_ms: int) -> store.Receipt:
     """Store scrapes, the ends of targets that are no more, and statuses: one COPY, one transaction, durable on return.
 
-    Raises what the database raises; nothing is stored then, and the same call may be made again.
+    Raises what the database raises, and DiskFull; nothing is stored then, and the same call may be made again.
     """
+    store.check_room()
     before = {id(writer): list(writer.open) for _, writer in outcomes}
     try:
         with transaction.atomic():

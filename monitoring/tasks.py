@@ -46,8 +46,12 @@ MAX_WAITING = 5_000
 )
 def ingest_batch(messages: list[Message]) -> dict[str, Any]:
     """Store the batches of hosts; returns how many batches and samples."""
-    with metrics.SECONDS.time():
-        taken = hosts.take(messages, datetime.now(UTC))
+    try:
+        with metrics.SECONDS.time():
+            taken = hosts.take(messages, datetime.now(UTC))
+    except store.DiskFull as error:
+        log.warning("samples_wait", error=str(error), batches=len(messages))
+        raise
     return {"batches": taken.batches, "samples": taken.samples, "refused": sum(taken.refused.values())}
 
 

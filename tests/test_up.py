@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import socket
 import stat
+import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -137,6 +140,43 @@ def test_a_database_that_somebody_emptied_is_filled_again(data_dir: Path, portal
     portals.append(again)
     again.start().wait_ready()
     assert again.password() != first
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A disk of its own with room for a portal and little else."""
+    place = Path(tempfile.mkdtemp(prefix="aq-disk-"))
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300m,mode=755", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        place.rmdir()
+        pytest.skip("needs the right to mount a disk")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+    place.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to mount a disk")
+def test_a_portal_whose_disk_is_full_waits_for_room_and_goes_on(small_disk: Path, portals: list[RunningPortal]):
+    portal = RunningPortal(small_disk / "var")
+    portals.append(portal)
+    portal.start().wait_ready()
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb") as handle:
+        while True:
+            handle.write(b"x" * (1 << 20))
+    postgres = next(one for one in portal.family() if one.name() == "postgres" and "-D" in one.cmdline())
+    postgres.kill()
+    portal.wait_for("is full; what stopped is started again when there is room", timeout=20)
+    assert portal.process.poll() is None
+    filler.unlink()
+    portal.wait_for("has room again", timeout=20)
+    deadline = time.monotonic() + 60
+    while ask(portal, "/ready")[0] != 200:
+        assert time.monotonic() < deadline, portal.said
+        time.sleep(0.5)
+    assert portal.stop() == 0
 
 
 def test_a_port_that_is_taken_is_told(data_dir: Path):

@@ -18,11 +18,13 @@ from .read import label_names, label_values, metric_names, select, series
 from .records import Receipt, Scrape, StoreError
 from .retention import Dropped, Purged, drop_before, purge_keys, retain
 from .rhythm import Rhythm, behind, rhythms
+from .room import LEAST_FREE_BYTES, DiskFull, check_room
 from .rows import MAX_SERIES_PER_SOURCE, append
 from .status import StoreStatus, Tier, samples_per_second, status
 from .verify import Problem, Verified, verify
 
 __all__ = [
+    "LEAST_FREE_BYTES",
     "MAX_SERIES_PER_SOURCE",
     "BadKey",
     "BadLine",
@@ -31,6 +33,7 @@ __all__ = [
     "Compacted",
     "CorruptChunk",
     "Count",
+    "DiskFull",
     "Dropped",
     "Gauge",
     "HouseReport",
@@ -50,6 +53,7 @@ __all__ = [
     "append",
     "behind",
     "cardinality",
+    "check_room",
     "compact",
     "drop_before",
     "ensure_partitions",

@@ -22,6 +22,7 @@ from .keys import parse_key, sample_key
 from .matrix import Piece, assemble
 from .merge import read_chunks_of
 from .records import ABSENT, DAY_WINDOWS, WINDOW_MS, Receipt, Scrape, StoreError
+from .room import check_room
 from .rows import append, note_layouts
 
 #: Labels that say who was measured: series that share them have their times in common.
@@ -57,8 +58,9 @@ def gather(samples: Iterable[tuple[str, float, int]]) -> list[Batch]:
 def write(batch: Batch, *, now_ms: int) -> Receipt:
     """Store the samples of one source whatever their age; a time that is stored already keeps its sample.
 
-    Raises StoreError when another process keeps house for longer than a few tries.
+    Raises StoreError when another process keeps house for longer than a few tries, DiskFull when there is no room.
     """
+    check_room()
     ts, keys, values = _matrix(batch)
     floor_ms = int((wire.execute("select floor_ms from store_state where id = 1") or [(0,)])[0][0])
     receipt = Receipt()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +13,9 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from monitoring import store
+from monitoring import store, targets
 from monitoring.models import Layout
-from monitoring.store import Scrape, partitions
+from monitoring.store import Scrape, partitions, room
 from tests.store.build import HOUR, NOW, bits, everything, named, put, scrape
 
 pytestmark = pytest.mark.django_db
@@ -115,6 +117,20 @@ def test_a_full_disk_is_an_error_and_the_next_append_works():
         put(scrape(at_ms=NOW + 1000, a=2.0))
     assert put(scrape(at_ms=NOW + 1000, a=3.0)).samples == 1
     assert [bit for _, bit in everything()["a"]] == [bits(1.0), bits(3.0)]
+
+
+def test_the_last_of_the_disk_is_kept_for_everything_but_samples(monkeypatch):
+    monkeypatch.setattr(room, "_place", lambda _: "/data")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=store.LEAST_FREE_BYTES - 1))
+    with pytest.raises(store.DiskFull, match="99 MB are free"):
+        store.check_room()
+    with pytest.raises(store.DiskFull):
+        targets.record([], [scrape(a=1.0)], NOW)
+    assert put(scrape(a=1.0)).samples == 1, "rules and alerts go on to write"
+
+
+def test_a_database_on_another_machine_is_not_asked_for_its_disk():
+    assert room._place("db.example") is None
 
 
 def test_shapes_that_do_not_fit_are_refused():
