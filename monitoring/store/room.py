@@ -31,8 +31,8 @@ def check_room() -> None:
         return
     if free < LEAST_FREE_BYTES:
         raise DiskFull(
-            f"No space left for samples: {free >> 20} MB are free on the disk of {place}, and {LEAST_FREE_BYTES >> 20} MB"
-            " are kept for everything else. Free some space or shorten the retention; samples wait meanwhile."
+            f"No space left for samples: {free >> 20} MB are free on the disk of {place}, and the last"
+            f" {LEAST_FREE_BYTES >> 20} MB are kept for everything else. Free some space or shorten the retention; samples wait meanwhile."
         )
 
 
