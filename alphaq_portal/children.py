@@ -19,6 +19,7 @@ import psutil
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 _PR_SET_PDEATHSIG = 1
 LOG_LINES_KEPT = 40
+SERVICES, SERVICE_PATIENCE_SECONDS = ("postgres", "valkey"), 20
 
 
 def _die_with_parent(death_signal: int) -> Callable[[], None]:
@@ -126,13 +127,18 @@ def remember(book: Path, children: Sequence[Child]) -> None:
         temporary.rename(book)
 
 
-def reap_leftovers(book: Path, say: Callable[[str], None], patience_seconds: float = 20) -> None:
-    """Stop children of an earlier run, matched by pid and start time so that a reused pid is never hit."""
+def reap_leftovers(book: Path, say: Callable[[str], None], patience_seconds: float = 2) -> None:
+    """Stop children of an earlier run, matched by pid and start time so that a reused pid is never hit.
+
+    Postgres and Valkey may take their time, they write what they hold. The others have lost both with the run that was
+    killed: what they still do is done again by those who come, so they are killed when patience ends.
+    """
     try:
         rows = json.loads(book.read_text())
     except (OSError, ValueError):
         return
-    left: list[psutil.Process] = []
+    services: list[psutil.Process] = []
+    others: list[psutil.Process] = []
     for name, pid, born in rows:
         try:
             process = psutil.Process(pid)
@@ -144,9 +150,15 @@ def reap_leftovers(book: Path, say: Callable[[str], None], patience_seconds: flo
         except psutil.NoSuchProcess:
             continue
         say(f"stopping {name} ({pid}), left over from a run that was killed")
-        left += family
-    _, alive = psutil.wait_procs(left, timeout=patience_seconds)
-    for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=5)
+        (services if name in SERVICES else others).extend(family)
+    _end(others, patience_seconds)
+    _end(services, SERVICE_PATIENCE_SECONDS)
     book.unlink(missing_ok=True)
+
+
+def _end(processes: Sequence[psutil.Process], patience_seconds: float) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=patience_seconds)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)

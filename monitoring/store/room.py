@@ -32,7 +32,8 @@ def check_room() -> None:
     if free < LEAST_FREE_BYTES:
         raise DiskFull(
             f"No space left for samples: {free >> 20} MB are free on the disk of {place}, and the last"
-            f" {LEAST_FREE_BYTES >> 20} MB are kept for everything else. Free some space or shorten the retention; samples wait meanwhile."
+            f" {LEAST_FREE_BYTES >> 20} MB are kept for everything else. Free some space or shorten the retention;"
+            " samples wait meanwhile."
         )
 
 
