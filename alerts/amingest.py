@@ -240,6 +240,7 @@ def _store(posts: Mapping[str, tuple[PostedAlert, int]], at: datetime, outcome: 
     bulk.insert(writes.new)
     bulk.update(writes.changed, _FIELDS)
     amlease.renew(writes.renewals, at)
+    amlease.write_through()
     _write_events(writes.told)
     _remember(writes)
     outcome.new += len(writes.new)

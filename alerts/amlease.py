@@ -34,13 +34,16 @@ class Renewal:
     ends_at: datetime
 
 
-# Only rows that are as the caller saw them and still fire; the earliest new end moves the next look forward.
+# Only rows that are as the caller saw them and still fire; the earliest new end moves the next look forward. LATERAL has
+# each row looked up by its key: with old statistics the planner would read every alert that fires.
 _RENEW = """
 WITH wanted AS (
     SELECT * FROM unnest(%(ids)s::bigint[], %(versions)s::timestamptz[], %(ends)s::timestamptz[])
         AS w (id, version, ends_at)
 ), alive AS (
-    SELECT a.id, w.ends_at, a.ends_at IS NOT NULL AS is_first FROM wanted w JOIN alerts_alert a ON a.id = w.id
+    SELECT w.id, w.ends_at, a.ends_at IS NOT NULL AS is_first FROM wanted w, LATERAL (
+        SELECT state, updated_at, ends_at FROM alerts_alert WHERE id = w.id LIMIT 1
+    ) AS a
     WHERE a.updated_at = w.version AND a.state = 'firing' AND (a.ends_at IS NULL OR a.ends_at > %(at)s)
 ), posting AS (
     INSERT INTO alerts_posting (posted_at, alert_ids, ends_at)
@@ -54,6 +57,9 @@ WITH wanted AS (
 )
 SELECT id FROM alive
 """
+# The commit of a resend need not reach the disk at once: what a crash of Postgres can lose is that an alert, which has
+# not changed, ends a minute later, and its sender says so again. `write_through` takes it back.
+_RENEWING = "SELECT pg_advisory_xact_lock_shared(%s), set_config('synchronous_commit', 'off', true)"
 # The last end that was named for each alert that has none of its own. What was posted before the row was changed does
 # not count; an alert without any posting left is believed in for the resolve timeout, as one that has just come in.
 _ENDS = """
@@ -87,12 +93,13 @@ def settings(at: datetime) -> Ingest:
 def renew(renewals: Sequence[Renewal], at: datetime) -> set[int]:
     """Note the new ends of alerts that nothing else has changed about; returns the ids it holds for.
 
-    The others have ended, or their rows are no longer as the caller saw them. Call it inside a transaction.
+    The others have ended, or their rows are no longer as the caller saw them. Call it inside a transaction; one that
+    writes anything else must `write_through`.
     """
     if not renewals:
         return set()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_POSTINGS_LOCK])
+        cursor.execute(_RENEWING, [_POSTINGS_LOCK])
         cursor.execute(
             _RENEW,
             {
@@ -101,6 +108,12 @@ def renew(renewals: Sequence[Renewal], at: datetime) -> set[int]:
             },
         )  # fmt: skip
         return {pk for (pk,) in cursor.fetchall()}
+
+
+def write_through() -> None:
+    """Have what else this transaction writes on disk when it is committed, though it began as a mere resend."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit TO DEFAULT")
 
 
 def settle(at: datetime) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from alerts import amingest, amlease
 from alerts.engine.fingerprint import fingerprint
@@ -262,3 +263,20 @@ def test_go_s_zero_time_counts_as_none():
     amingest.ingest([{"labels": {"alertname": "X"}, "startsAt": zero, "endsAt": zero}], at(7))
     row = Alert.objects.get()
     assert (row.fired_at, row.is_timeout) == (at(7), True)
+
+
+def commits_at_once():
+    """Whether what this transaction writes is on disk when its commit is answered."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW synchronous_commit")
+        return cursor.fetchone()[0] == "on"
+
+
+def test_only_a_mere_resend_may_be_lost_with_a_crash_of_postgres():
+    one, other = ({"labels": {"alertname": name}, "startsAt": at(0).isoformat()} for name in ("A", "B"))
+    amingest.ingest([one], at(0))
+    assert commits_at_once()
+    amingest.ingest([one], at(60))
+    assert not commits_at_once()
+    amingest.ingest([one, other], at(120))
+    assert commits_at_once()
