@@ -13,8 +13,16 @@ def main() -> int:
 
         return up(sys.argv[2:])
     from django.core.management import execute_from_command_line
+    from django.db import InterfaceError, OperationalError
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except (OperationalError, InterfaceError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        sys.stderr.write(f"The database: {str(error).strip().splitlines()[0]}\n")
+        sys.stderr.write("Is the portal running (manage.py up), or DATABASE_URL right? --traceback shows more.\n")
+        return 1
     return 0
 
 
