@@ -30,4 +30,4 @@ def test_a_database_that_does_not_answer_is_told_in_two_lines(tmp_path: Path):
 
 
 def test_the_traceback_is_there_for_who_asks():
-    assert "Traceback" in command("store", "status", "--traceback").stderr
+    assert "Traceback" in command("store", "--traceback", "status").stderr
