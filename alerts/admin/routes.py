@@ -49,7 +49,7 @@ class RouteAdmin(OwnedByFileMixin, AlertsHistoryAdmin):
     """The routing tree: an alert goes down the first branch whose matchers hold, and on where “continue” is set."""
 
     form = RouteForm
-    list_display = ["tree", "tells", "grouped", "waits", "escalates", "continues", "managed_by"]
+    list_display = ["tree", "tells", "grouped", "waits", "escalates", "continues"]
     list_display_links = None
     search_fields = ["matchers", "receiver__name"]
     list_before_template = "admin/alerts/remarks.html"

@@ -10,6 +10,7 @@ from alerts.engine.routing import Route, Tree
 from monitoring.promql import Matcher
 
 _SEVERITY, _CRITICAL = "severity", "critical"
+_UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ def lint_routes(
         findings += _shadowed(route)
     findings += _contradictions(tree.root, ())
     if escalated is not None:
-        findings += _unanswered(tree.root, set(escalated))
+        unreachable = {finding.route_id for finding in findings if finding.code == _UNREACHABLE}
+        findings += _unanswered(tree.root, set(escalated), unreachable)
     return findings
 
 
@@ -65,7 +67,7 @@ def _shadowed(route: Route) -> Iterator[RouteFinding]:
         for earlier in route.children[:position]:
             if not earlier.continues and set(earlier.matchers) <= set(child.matchers):
                 message = f"{child.title} is never reached: {earlier.title} before it takes the same alerts"
-                yield RouteFinding(child.id, "unreachable", "warning", f"{message} and does not continue")
+                yield RouteFinding(child.id, _UNREACHABLE, "warning", f"{message} and does not continue")
                 break
 
 
@@ -74,7 +76,7 @@ def _contradictions(route: Route, above: tuple[Matcher, ...]) -> Iterator[RouteF
     path = (*above, *route.matchers)
     clash = _clash(path)
     if clash:
-        yield RouteFinding(route.id, "unreachable", "warning", f"{route.title} is never reached: {clash}")
+        yield RouteFinding(route.id, _UNREACHABLE, "warning", f"{route.title} is never reached: {clash}")
         return
     for child in route.children:
         yield from _contradictions(child, path)
@@ -93,16 +95,16 @@ def _clash(matchers: tuple[Matcher, ...]) -> str:
     return ""
 
 
-def _unanswered(route: Route, escalated: set[int]) -> Iterator[RouteFinding]:
+def _unanswered(route: Route, escalated: set[int], unreachable: set[int]) -> Iterator[RouteFinding]:
     """Routes that tell critical alerts, as far as matchers of the severity show it, and have no policy for them."""
-    if not all(_takes_critical(matcher) for matcher in route.matchers):
+    if route.id in unreachable or not all(_takes_critical(matcher) for matcher in route.matchers):
         return
     takers = [child for child in route.children if _takes_every_critical(child)]
     if not takers and route.id not in escalated:
         words = f"critical alerts that {route.title} tells have no escalation: nobody else hears when nobody answers"
         yield RouteFinding(route.id, "no-escalation", "warning", words)
     for child in route.children:
-        yield from _unanswered(child, escalated)
+        yield from _unanswered(child, escalated, unreachable)
 
 
 def _takes_critical(matcher: Matcher) -> bool:
