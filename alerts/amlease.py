@@ -34,7 +34,7 @@ class Renewal:
     ends_at: datetime
 
 
-# Only rows that are as the caller saw them and still fire; the earliest new end moves the next look forward. LATERAL has
+# Only rows that are as the caller saw them and still fire; the earliest new end moves the next look on. LATERAL has
 # each row looked up by its key: with old statistics the planner would read every alert that fires.
 _RENEW = """
 WITH wanted AS (
