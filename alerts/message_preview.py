@@ -16,6 +16,7 @@ from alerts.engine.identity import SEVERITY
 from alerts.engine.message import Message
 from alerts.engine.routing import Destination, RouteError
 from alerts.engine.thresholds import NO_ROW
+from alerts.graph import names_of
 from alerts.models import Integration
 from alerts.prepared import PreparedRule
 from alerts.rule_glance import way_name
@@ -48,6 +49,7 @@ class Told:
     """The answer for a rule: who hears of it, and the message about one series."""
 
     series: str = ""
+    is_past: bool = False  # whether the series is past its limit now; else the message is what it would be
     message: Message | None = None
     hearers: tuple[Hearer, ...] = ()
     dropped: int = 0  # alerts that relabelling drops
@@ -68,7 +70,8 @@ def told(prepared: PreparedRule, finding: Finding, behind: tuple[Sequence[Labels
         message = _message(routing, one, finding) if one is not None else None
     except RouteError as error:
         return Told(problem=f"The route tree cannot be used: {error}")
-    return Told(str(one.element) if one else "", message, tuple(hearers), dropped)
+    name, is_past = (names_of([one.element])[0], one.is_past) if one is not None else ("", False)
+    return Told(name, is_past, message, tuple(hearers), dropped)
 
 
 def _one(prepared: PreparedRule, finding: Finding, behind: tuple[Sequence[Labels], Sequence[float]]) -> Trial | None:

@@ -42,9 +42,9 @@ class Hearing:
 
 @dataclass(frozen=True)
 class Glance:
-    """One rule: POINTS moments over six hours, the newest last, None where nothing was recorded; and who is told."""
+    """One rule: POINTS moments over six hours and now, None where nothing was recorded; and who is told."""
 
-    points: tuple[Point | None, ...] = (None,) * POINTS
+    points: tuple[Point | None, ...] = (None,) * (POINTS + 1)
     hearings: tuple[Hearing, ...] = ()
 
 
@@ -73,9 +73,9 @@ def glances(rules: Sequence[Rule], at: datetime) -> dict[int, Glance]:
     hearings = _hearings(at)
     found = {}
     for rule in rules:
-        points = tuple(_remembered.get((rule.group_id, moment), {}).get(rule.pk) for moment in moments)
+        past = (_remembered.get((rule.group_id, moment), {}).get(rule.pk) for moment in moments)
         near = latest.get((rule.group_id, at), {}).get(rule.pk, [])
-        found[rule.pk] = Glance(points, hearings.of(rule, near) if rule.kind == Rule.Kind.ALERT else ())
+        found[rule.pk] = Glance((*past, _point(near)), hearings.of(rule, near) if rule.kind == Rule.Kind.ALERT else ())
     return found
 
 

@@ -46,8 +46,15 @@ def test_the_message_speaks_of_the_series_nearest_to_its_limit():
     build.route()
     measure(ana=42, ben=70)
     found = told(warning(), annotations={"summary": "{{ $labels.host }} is at {{ $value }} of {{ $threshold }}"})
-    assert found.message is not None and found.series.endswith('{host="ben"}')
-    assert found.message.alerts[0].summary == "ben is at 70 of 90"
+    assert found.message is not None and found.series == "host=ben"
+    assert found.message.alerts[0].summary == "ben is at 70 of 90" and not found.is_past
+
+
+def test_it_says_whether_the_series_is_past_its_limit_now():
+    build.route()
+    measure(ana=95)
+    assert told(warning()).is_past and told(expr="cpu_usage_percent > 90").is_past
+    assert not told(expr="cpu_usage_percent > 99").is_past
 
 
 def test_the_message_is_in_the_words_of_the_receivers_own_text():

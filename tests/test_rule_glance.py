@@ -46,14 +46,20 @@ def seen(rule: Rule, at: Any) -> Glance:
 def test_each_moment_has_the_value_nearest_to_its_limit_and_that_limit():
     rule = cpu_rule()
     at = evaluated(rule, 20, 85)
-    assert seen(rule, at).points[-2:] == (Point(20, 80, False), Point(85, 80, True))
+    assert seen(rule, at).points[-3:-1] == (Point(20, 80, False), Point(85, 80, True))
+
+
+def test_the_newest_record_is_the_last_point():
+    rule = cpu_rule()
+    at = evaluated(rule, 20) - timedelta(minutes=16)
+    assert seen(rule, at).points[-2:] == (None, Point(20, 80, False))
 
 
 def test_a_moment_without_a_record_is_a_gap():
     rule = cpu_rule()
     at = evaluated(rule, 20) + timedelta(hours=1)
     points = seen(rule, at).points
-    assert (len(points), points[-1], points.count(None)) == (POINTS, None, POINTS - 1)
+    assert (len(points), points[-1], points.count(None)) == (POINTS + 1, None, POINTS)
 
 
 def test_a_record_that_was_read_is_not_read_again():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.contrib.admin.views.main import ChangeList
@@ -14,13 +15,14 @@ from django.utils.safestring import SafeString
 from alerts import rule_glance
 from alerts.admin.rule_filters import OWNER
 from alerts.engine.units import Unit, format_value, unit_of
-from alerts.models import Rule
+from alerts.models import Rule, Threshold
 from alerts.rule_glance import Glance, Point
 from alphaq_portal.ui import display
 from monitoring import promql
 
-_WIDTH, _HEIGHT, _MARGIN = 96.0, 26.0, 2.0
+_WIDTH, _HEIGHT, _MARGIN = 80.0, 26.0, 2.0
 _SHOWN_RECEIVERS = 2
+_FEWEST = 8  # points that a line has room for at least
 _NONE = format_html('<span class="aq-muted">{}</span>', "–")
 
 
@@ -38,7 +40,7 @@ class GlanceColumns:
     @display(description="Value and limit")
     def value_line(self, rule: Rule) -> SafeString:
         """The series nearest to its limit over six hours, with the limit as a dashed line."""
-        points: Sequence[Point | None] = _glance(rule).points
+        points = _begun(_glance(rule).points)
         last = next((one for one in reversed(points) if one is not None), None)
         if last is None:
             return _NONE
@@ -76,6 +78,19 @@ def _glance(rule: Rule) -> Glance:
     return found if isinstance(found, Glance) else Glance()
 
 
+def _begun(points: Sequence[Point | None]) -> Sequence[Point | None]:
+    """The points from the first that is known: the line of a new rule is not a speck at the right."""
+    first = next((number for number, one in enumerate(points) if one is not None), 0)
+    return points[min(first, len(points) - _FEWEST) :]
+
+
+def limit_text(rule: Rule, row: Threshold) -> str:
+    """A limit as people read it: > 200 ms."""
+    value = format_value(row.value, _unit(rule.expr))
+    return f"{row.operator} {value}"
+
+
+@lru_cache(maxsize=4096)
 def _unit(expr: str) -> Unit:
     try:
         return unit_of(promql.parse(expr))

@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from alerts import actions, revisions, scope
 from alerts.admin import rule_check
 from alerts.admin.listing import OVERRIDES, READ_ONLY, AlertsHistoryAdmin, ago, dot
-from alerts.admin.rule_columns import GlanceColumns
+from alerts.admin.rule_columns import GlanceColumns, limit_text
 from alerts.admin.rule_filters import (
     ChangedFilter,
     FaresFilter,
@@ -108,7 +108,7 @@ class RuleAdmin(GlanceColumns, LifeActions, AlertsHistoryAdmin):
     inlines = [ThresholdInline]
     change_form_template = "admin/alerts/rule/change_form.html"
     list_display = [
-        "state", "title", "limits", "value_line", "alerts_now", "noise", "evaluated", "told_to", "group_link",
+        "state", "title", "limits", "value_line", "alerts_now", "evaluated", "told_to", "group_link",
     ]  # fmt: skip
     list_display_links = None
     list_filter = [
@@ -135,7 +135,6 @@ class RuleAdmin(GlanceColumns, LifeActions, AlertsHistoryAdmin):
         {"title": "State", "icon": "tune", "items": ["go_live", "go_shadow", "go_off"]}, "copy", "test_fire", "ask_why",
     ]  # fmt: skip
     save_on_top = False
-    show_full_result_count = False
     empty_icon, empty_title = "rule", "No rule yet."
     empty_text = "A rule asks a question in PromQL; its thresholds say what is too much, for which series."
 
@@ -189,7 +188,7 @@ class RuleAdmin(GlanceColumns, LifeActions, AlertsHistoryAdmin):
         own = len(rows) - len(default)
         labels = format_html_join(
             " ", '<span class="aq-label is-{}">{} {}</span>',
-            ((row.severity, row.severity, f"{row.operator} {row.value:g}") for row in default),
+            ((row.severity, row.severity, limit_text(rule, row)) for row in default),
         )  # fmt: skip
         if not rows and rule.kind == Rule.Kind.ALERT:
             severity = rule.labels.get("severity", "") if isinstance(rule.labels, dict) else ""
@@ -204,22 +203,12 @@ class RuleAdmin(GlanceColumns, LifeActions, AlertsHistoryAdmin):
         if rule.kind == Rule.Kind.RECORD:
             return "–"
         firing, pending = rule.firing_now, rule.pending_now  # type: ignore[attr-defined]
-        lately = rule.fired_lately or 0  # type: ignore[attr-defined]
-        often = format_html('<br><span class="aq-muted">{} × in 7 d</span>', lately) if lately else ""
+        often = _often(rule)
         if not firing and not pending:
             return format_html('<span class="aq-muted">{}</span>{}', "none", often)
         told = format_html('<b class="is-critical aq-tone">{} firing</b>', firing) if firing else ""
         waiting = format_html(' <span class="aq-muted">{} pending</span>', pending) if pending else ""
         return format_html("{}{}{}", told, waiting, often)
-
-    @display(description="Noise", ordering="marked_noise")
-    def noise(self, rule: Rule) -> SafeString | str:
-        """How much of what people marked they called noise."""
-        marked, noise = rule.marked or 0, rule.marked_noise or 0  # type: ignore[attr-defined]
-        if not marked:
-            return format_html('<span class="aq-muted">{}</span>', "–")
-        title = f"{noise} of {marked} marks"
-        return format_html('<span title="{}">{} %</span>', title, round(100 * noise / marked))
 
     @display(description="Last evaluation", ordering="status__evaluated_at")
     def evaluated(self, rule: Rule) -> SafeString:
@@ -381,6 +370,16 @@ def _fired_since(since: datetime) -> Subquery:
 def _marks(**which: str) -> Subquery:
     rows = Mark.objects.filter(alert__rule=OuterRef("pk"), **which).order_by().values("alert__rule")
     return Subquery(rows.annotate(count=Count("pk")).values("count"))
+
+
+def _often(rule: Rule) -> SafeString | str:
+    """How often it fired lately, and how much of what people marked they called noise."""
+    lately, marked = rule.fired_lately or 0, rule.marked or 0  # type: ignore[attr-defined]
+    words = [f"{lately} × in 7 d"] if lately else []
+    if marked:
+        noise: int = rule.marked_noise or 0  # type: ignore[attr-defined]
+        words.append(f"{round(100 * noise / marked)} % noise ({noise} of {marked} marks)")
+    return format_html('<br><span class="aq-muted">{}</span>', ", ".join(words)) if words else ""
 
 
 def _in_state(state: str) -> Coalesce:

@@ -161,6 +161,17 @@
       return line;
     }
 
+    // The table keeps base units; beside each number it says how people read it: 0.5 is 500 ms.
+    sayUnits() {
+      for (const row of this.rows.all()) {
+        let hint = row.value.parentElement.querySelector(".aq-in-unit");
+        if (!hint) { hint = make("span", "aq-in-unit"); row.value.after(hint); }
+        const base = row.value.value.trim() === "" ? NaN : Number(row.value.value);
+        const [name, size] = this.size(base);
+        hint.textContent = Number.isFinite(base) && base && name ? `${round(base / size)} ${name}` : "";
+      }
+    }
+
     buttons() {
       const bar = make("div", "aq-limit-more");
       const more = make("button", "aq-fix", "+ another severity");
@@ -341,11 +352,12 @@
     const scopes = rows ? new Scopes(rows) : null;
     window.alphaqRuleForm.listen((body) => {
       if (body.expr !== undefined) modes.written.textContent = body.expr || "–";
-      if (lines && body.units) { lines.units = body.units; lines.draw(); }
+      if (lines && body.units) { lines.units = body.units; lines.draw(); lines.sayUnits(); }
       if (scopes && body.scopes) scopes.heard(body);
     });
     if (!rows) return;
-    group.addEventListener("change", () => lines.draw());
+    group.addEventListener("change", () => { lines.draw(); lines.sayUnits(); });
+    group.addEventListener("input", () => lines.sayUnits());
     for (const name of ["formset:added", "formset:removed"]) document.addEventListener(name, () => { lines.draw(); scopes.draw(); });
   });
 })();
