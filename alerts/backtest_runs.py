@@ -39,6 +39,7 @@ KEPT = 200
 MOST_WAITING = 50
 _OPEN = (Backtest.State.QUEUED, Backtest.State.RUNNING)
 Clock = Callable[[], datetime]
+Tell = Callable[[float, int], None]  # the share that is done, and the samples read so far
 
 
 class Refused(Exception):
@@ -108,7 +109,7 @@ def run_next(clock: Clock) -> int | None:
         return None
     result, problem, state = None, "", Backtest.State.DONE
     try:
-        result = _outcome(run, clock)
+        result = _outcome(run, _watch(run, clock))
     except Stopped as error:
         state, problem = Backtest.State.STOPPED, str(error)
     except (QueryError, TemplateError, suggest.Refused) as error:
@@ -135,10 +136,28 @@ def _finish(run: Backtest, state: str, problem: str, result: dict[str, Any] | No
     Backtest.objects.filter(pk=run.pk, state=Backtest.State.RUNNING).update(**fields, samples=run.samples)
 
 
-def _outcome(run: Backtest, clock: Clock) -> dict[str, Any]:
+def try_now(
+    contents: Sequence[dict[str, Any]],
+    clock: Clock,
+    tell: Tell,
+    *,
+    span: str,
+    step_seconds: float = 0.0,
+    kind: str = Backtest.Kind.BACKTEST,
+) -> dict[str, Any]:
+    """Run it here and now, past the queue and without keeping it; `tell` hears the progress.
+
+    The same limits hold. Raises Stopped, QueryError, TemplateError and suggest.Refused.
+    """
+    at = clock()
+    run = Backtest(content=list(contents), span=span, step_seconds=step_seconds, kind=kind, asked_at=at)
+    return _outcome(run, _bounded(at, clock, lambda done, samples, _: tell(done, samples)))
+
+
+def _outcome(run: Backtest, watch: Tell) -> dict[str, Any]:
     contents = [backtest_content.thaw(one) for one in run.content]
     asked_at = run.asked_at
-    meter = Meter(_watch(run, clock))
+    meter = Meter(watch)
     if run.kind == Backtest.Kind.SUGGEST:
         asked = suggest.question(contents[-1], run.content[-1].get("row"))
         span = suggest.widened(asked, _span(run, contents[-1], asked_at), asked_at)
@@ -161,19 +180,28 @@ def _span(run: Backtest, content: Content, at: datetime) -> Span:
     return history.aligned(first or at - SPANS[DEFAULT_SPAN], at, step, slot)
 
 
-def _watch(run: Backtest, clock: Clock) -> Callable[[float, int], None]:
+def _watch(run: Backtest, clock: Clock) -> Tell:
     """What is called at every piece: writes progress, and ends the run when it is stopped or over its limits."""
     started = saved = clock()
 
-    def watch(done: float, samples: int) -> None:
+    def note(done: float, samples: int, at: datetime) -> None:
         nonlocal saved
-        at = clock()
         run.samples = samples
         if at - saved >= _SAVE_EVERY:
             saved = at
             live = Backtest.objects.filter(pk=run.pk, state=Backtest.State.RUNNING)
             if not live.update(progress=done, samples=samples, beat_at=at):
                 raise Stopped("Somebody stopped it.")
+
+    return _bounded(started, clock, note)
+
+
+def _bounded(started: datetime, clock: Clock, note: Callable[[float, int, datetime], None]) -> Tell:
+    """Calls `note` at every piece, and ends what takes longer or reads more than a run may."""
+
+    def watch(done: float, samples: int) -> None:
+        at = clock()
+        note(done, samples, at)
         if (at - started).total_seconds() > MOST_SECONDS:
             raise Stopped(f"Stopped after {MOST_SECONDS / 60:g} minutes: choose a shorter range or a coarser step.")
         if samples > MOST_SAMPLES:
