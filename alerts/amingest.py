@@ -232,7 +232,8 @@ def _store(posts: Mapping[str, tuple[PostedAlert, int]], at: datetime, outcome: 
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_INGEST_LOCK])
-    amlease.end_overdue(at)
+    if amlease.has_overdue(at):
+        amlease.end_overdue(at)
     rows = _newest(posts)
     writes = _Writes()
     for key, (post, content) in posts.items():

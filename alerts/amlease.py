@@ -78,11 +78,10 @@ WITH ended AS (
 )
 UPDATE alerts_alert a SET ends_at = ended.ends_at FROM ended WHERE a.id = ended.id AND a.ends_at IS NULL
 """
-_OVERDUE = """
-SELECT next_check_at <= %(at)s, EXISTS (
-    SELECT FROM alerts_alert WHERE state = 'firing' AND source = 'api' AND ends_at <= %(at)s
-) FROM alerts_ingest
+_HAS_OVERDUE = """
+SELECT EXISTS (SELECT FROM alerts_alert WHERE state = 'firing' AND source = 'api' AND ends_at <= %(at)s)
 """
+_OVERDUE = f"SELECT next_check_at <= %(at)s, ({_HAS_OVERDUE}) FROM alerts_ingest"  # noqa: S608  (our own text)
 
 
 def settings(at: datetime) -> Ingest:
@@ -138,6 +137,13 @@ def ends_of(alert_ids: Collection[int], at: datetime) -> dict[int, datetime]:
     with connection.cursor() as cursor:
         cursor.execute(_ENDS.format(more="AND a.id = ANY(%(ids)s)"), {"ids": list(alert_ids), "timeout": timeout})
         return dict(cursor.fetchall())
+
+
+def has_overdue(at: datetime) -> bool:
+    """Whether there are posted alerts whose own end has come and was not written down yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HAS_OVERDUE, {"at": at})
+        return bool(cursor.fetchone()[0])
 
 
 @transaction.atomic

@@ -6,7 +6,6 @@ What happens when a group is due is in alerts.flush; both are offered here.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -50,7 +49,7 @@ def route(alerts: Sequence[Alert], at: datetime) -> int:
     wanted: Wanted = _wanted([alert for alert in alerts if _is_routed(alert)], tree)
     if not wanted:
         return 0
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         groups, wanted = _locked_groups(wanted, tree, at)
         _hurry(groups, wanted, at)
         return _join(groups, wanted, at)
@@ -160,19 +159,8 @@ def _hurry(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> None:
 
 
 def _join(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> int:
-    group_ids = [group.pk for group in groups.values()]
-    alert_ids = {alert.pk for _, alerts in wanted.values() for alert in alerts}
-    known: dict[int, set[int]] = defaultdict(set)
-    members = GroupAlert.objects.filter(group_id__in=group_ids, alert_id__in=alert_ids)
-    for group_id, alert_id in members.values_list("group_id", "alert_id"):
-        known[group_id].add(alert_id)
-    fresh = [
-        (groups[key].pk, alert.pk)
-        for key, (_, alerts) in wanted.items()
-        for alert in alerts
-        if alert.pk not in known[groups[key].pk]
-    ]
-    return bulk.run(_JOIN, [at, *map(list, zip(*fresh, strict=True))]) if fresh else 0
+    pairs = [(groups[key].pk, alert.pk) for key, (_, alerts) in wanted.items() for alert in alerts]
+    return bulk.run(_JOIN, [at, *map(list, zip(*pairs, strict=True))])  # who is a member already stays as he is
 
 
 def _repoint(tree: policy.Routing) -> None:
