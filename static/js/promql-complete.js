@@ -13,6 +13,8 @@
     const braces = /([a-zA-Z_:][a-zA-Z0-9_:]*)?\{(?:[^{}"]|"[^"]*")*?([a-zA-Z_][a-zA-Z0-9_]*)?$/.exec(text);
     if (braces && text.lastIndexOf("{") > text.lastIndexOf("}"))
       return { kind: "label", metric: braces[1] || "", word: (WORD.exec(text) || [""])[0] };
+    const grouping = /\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^()]*)$/.exec(text);
+    if (grouping) return { kind: "label", metric: "", ofQuestion: true, word: grouping[1].split(",").pop().trim(), after: "" };
     const word = WORD.exec(text);
     const inString = (text.replace(/\\"/g, "").split('"').length - 1) % 2 === 1;
     return word && !inString ? { kind: "name", word: word[0] } : null;
@@ -70,7 +72,8 @@
         return (body.values || []).map((name) => ({ name, detail: "", after: at.after }));
       }
       if (at.kind === "label") {
-        const body = at.metric ? await this.ask({ metric: at.metric }) : {};
+        const metric = at.ofQuestion ? await this.metricOfQuestion() : at.metric;
+        const body = metric ? await this.ask({ metric }) : {};
         return (body.labels || []).map((name) => ({ name, detail: "label", after: at.after === undefined ? '="' : at.after }));
       }
       const body = await this.ask({});
@@ -78,6 +81,12 @@
       if (at.only === "metric") return metrics;
       const functions = (body.functions || []).map((one) => ({ ...one, after: "(" }));
       return metrics.concat(functions);
+    }
+
+    // Labels to group by are those of the first metric that the question names.
+    async metricOfQuestion() {
+      const known = new Set((await this.ask({})).metrics || []);
+      return (this.field.value.match(/[a-zA-Z_:][a-zA-Z0-9_:]*/g) || []).find((word) => known.has(word)) || "";
     }
 
     async open() {

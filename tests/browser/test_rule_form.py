@@ -65,6 +65,15 @@ def test_metrics_labels_and_values_are_completed(form: Any) -> None:
     assert field.input_value() == 'cpu_usage_percent{host="ana'
 
 
+def test_labels_to_group_by_are_completed(form: Any) -> None:
+    field = form.locator("[name=expr]")
+    field.fill("max(cpu_usage_percent) by (")
+    field.press_sequentially("ho")
+    form.wait_for_selector(".aq-complete:not([hidden]) li >> text=host")
+    field.press("Tab")
+    assert field.input_value() == "max(cpu_usage_percent) by (host"
+
+
 def test_a_suggestion_is_taken_by_a_click(form: Any) -> None:
     form.fill("[name=expr]", "cpu_usage_percnt")
     form.click("[data-aq-fix]")
