@@ -196,7 +196,11 @@ def _intern(table: str, rows: list[tuple[bytes, str, dict[str, str]]]) -> dict[b
         made = wire.execute(
             f"insert into {table} (hash, name, labels)"  # noqa: S608  (a table of ours)
             " select * from unnest(%s::bytea[], %s::text[], %s::jsonb[]) on conflict do nothing returning hash, id",
-            [[Binary(row[0]) for row in new], [row[1] for row in new], [json.dumps(row[2]) for row in new]],
+            [
+                wire.byteas(row[0] for row in new),
+                wire.texts(row[1] for row in new),
+                wire.texts(json.dumps(row[2]) for row in new),
+            ],
         )
         ids.update((bytes(found), made_id) for found, made_id in made)
         ids.update(_find(table, [row[0] for row in new if row[0] not in ids]))
@@ -207,8 +211,8 @@ def _find(table: str, hashes: list[bytes]) -> dict[bytes, int]:
     if not hashes:
         return {}
     found = wire.execute(
-        f"select hash, id from {table} where hash = any(%s)",  # noqa: S608  (a table of ours)
-        [[Binary(each) for each in hashes]],
+        f"select hash, id from {table} where hash = any(%s::bytea[])",  # noqa: S608  (a table of ours)
+        [wire.byteas(hashes)],
     )
     return {bytes(each): found_id for each, found_id in found}
 

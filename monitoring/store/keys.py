@@ -53,7 +53,8 @@ def parse_key(text: str) -> Key:
         raise BadKey(f"series without a metric name: {text[:120]}")
     if brace == "" and not is_metric_name(name):
         raise BadKey(f"not a metric name: {name[:120]}")
-    return name, tuple(sorted((key, value) for key, value in labels.items() if value))
+    pairs = labels.items() if all(labels.values()) else [pair for pair in labels.items() if pair[1]]
+    return name, tuple(sorted(pairs))
 
 
 def _plain_labels(body: str) -> dict[str, str]:

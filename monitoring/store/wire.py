@@ -62,6 +62,17 @@ def count_of(sql: str, params: Sequence[Any] = ()) -> int:
         return int(cursor.rowcount)
 
 
+def byteas(values: Iterable[bytes]) -> str:
+    """Return a bytea[] as one text: of ARRAY[…] the server would make an expression for each element."""
+    return "{" + ",".join(['"\\\\x' + value.hex() + '"' for value in values]) + "}"
+
+
+def texts(values: Iterable[str]) -> str:
+    """Return a text[] as one text (manual of Postgres, 8.15.2)."""
+    quoted = ['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]
+    return "{" + ",".join(quoted) + "}"
+
+
 def copy_in(target: str, parts: Iterable[bytes]) -> None:
     """Write rows in binary COPY format into `target` ("table (columns)"); raises Django's database errors."""
     payload = io.BytesIO(b"".join([HEADER, *parts, TRAILER]))
