@@ -1,314 +1,257 @@
-"""Are alerts told as fast as by Alertmanager? The same alerts through both, into the same receiver, in one run.
+"""Are alerts told as fast, and held as cheaply, as by Alertmanager? The same posts to both, in one run.
 
-    python benchmarks/notify.py [--alerts 10000 --groups 1,100,1000 --singles 400] [--storm]
+    python benchmarks/notify.py [--rows one,burst,scrape,storm,hold] [--singles 400] [--alerts 10000]
+                                [--groups 1,100,1000] [--series 15000] [--held 100000] [--minutes 5]
 
-Ours goes from saved alerts over groups, outbox and HTTP to the receiver, in one process, as one worker does it;
-Alertmanager's alerts are posted to its API. Times are until the receiver, a process of its own, has the message.
---storm adds 100 groups into one channel at Slack's limit of a message a second, which takes Alertmanager minutes.
+Ours is a whole portal (`manage.py up`), the peer is Debian's Alertmanager (and its Prometheus, where one scrapes); both
+take the same configuration and the same requests to /api/v2/alerts, and tell one receiver, a process of its own. Each
+row starts both sides anew. Times are read on one monotonic clock; CPU and memory are those of all processes of a side.
+
+    one     an alert after the other, group_wait 0, until the message in Slack's format
+    burst   many alerts at once, in requests of 64, into some groups: accepted, and last message after group_wait
+    scrape  series that cross a limit in one scrape: rules and routing by the portal, or by Prometheus and Alertmanager
+    storm   100 groups into one Slack channel that takes a message a second
+    hold    alerts that are resent unchanged every minute
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
+import threading
 import time
-import urllib.request
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-ALERTMANAGER = "/usr/bin/prometheus-alertmanager"
+from notify_scrape import Crossing, Prometheus
+from notify_sides import ALERTMANAGER, Alertmanager, Config, Portal, Receiver, Side
+
 WAIT_SECONDS = 3.0  # group_wait of the big rows
+CHANNELS = 50  # of the row of single alerts: so that no channel gets more than Slack takes
+# Loads what is loaded once, and is over: nobody is told.
+WARMING = {"labels": {"alertname": "Warming"}, "endsAt": "2020-01-01T00:00:00Z"}
+Make = Callable[[Path, Config], Side]
+SIDES: tuple[Make, Make] = (Portal, Alertmanager)
 
 
-def call(url: str, value: Any = None, method: str = "") -> bytes:
-    """The body of a GET, or of a POST when there is something to send."""
-    data = None if value is None else json.dumps(value).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method or None)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  (loopback)
-        return bytes(answer.read())
-
-
-class Receiver:
-    """The receiving process, with Slack's rate limit when asked for."""
-
-    def __init__(self, rate: float = 0.0) -> None:
-        script = Path(__file__).with_name("notify_receiver.py")
-        command = [sys.executable, str(script), "--rate", str(rate)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
-
-    def stats(self) -> dict[str, Any]:
-        """When messages arrived, how many requests there were, how many alerts the messages name."""
-        return dict(json.loads(call(f"{self.url}/stats")))
-
-    def reset(self) -> None:
-        """Forget everything."""
-        call(f"{self.url}/reset", {})
-
-    def wait(self, count: int, timeout: float) -> dict[str, Any]:
-        """The statistics once `count` messages are there."""
-        end = time.monotonic() + timeout
-        while len((stats := self.stats())["arrived"]) < count:
-            if time.monotonic() > end:
-                raise TimeoutError(f"{len(stats['arrived'])} of {count} messages after {timeout} s")
-            time.sleep(0.02)
-        return stats
-
-    def stop(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
-
-
-class Alertmanager:
-    """Debian's Alertmanager with one route and one receiver."""
-
-    def __init__(self, folder: Path, receiver: dict[str, Any], wait: str, interval: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        route = {"receiver": "r", "group_by": ["alertname", "g"], "group_wait": wait, "group_interval": interval}
-        config = {"route": route | {"repeat_interval": "1h"}, "receivers": [{"name": "r"} | receiver]}
-        folder.mkdir()
-        (folder / "am.yml").write_text(json.dumps(config))  # JSON is YAML
-        self.process = subprocess.Popen(
-            [ALERTMANAGER, f"--config.file={folder}/am.yml", f"--storage.path={folder}/data",
-             f"--web.listen-address=127.0.0.1:{self.port}", "--cluster.listen-address="],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        for _ in range(200):
-            try:
-                call(f"http://127.0.0.1:{self.port}/-/ready")
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise RuntimeError("Alertmanager did not start")
-
-    def post(self, alerts: list[dict[str, Any]]) -> None:
-        """Post alerts in batches of 64, as Prometheus does."""
-        for start in range(0, len(alerts), 64):
-            call(f"http://127.0.0.1:{self.port}/api/v2/alerts", alerts[start : start + 64])
-
-    def stop(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
-
-
-def labels_of(number: int, groups: int) -> dict[str, str]:
-    """The labels of one alert: six of them, as many as rules usually give."""
-    return {
-        "alertname": "Load", "g": str(number % groups), "tok": f"tok-{number}", "job": "serving",
-        "instance": f"host{number % 100}:9100", "severity": "warning",
+def alert(number: int, groups: int, **more: str) -> dict[str, Any]:
+    """One posted alert with as many labels and annotations as rules usually give."""
+    labels = {
+        "alertname": "Load", "tok": f"tok-{number}-", "g": f"g{number % groups:05d}", "job": "model-server",
+        "instance": f"10.0.{number % 250}.{number % 200}:9100", "cluster": "prod-eu-1", "severity": "critical",
+        "model": f"model-{number % 37}",
     }  # fmt: skip
+    return {
+        "labels": labels,
+        "annotations": {
+            "summary": f"Latency of model-{number % 37} is above the threshold",
+            "description": "The 90th percentile is 2.34 s for the last 5 minutes, see https://wiki.example/latency",
+        },
+        "generatorURL": "http://prometheus.example/graph?g0.expr=latency_seconds%7Bquantile%3D%220.9%22%7D+%3E+1",
+        **more,
+    }
 
 
-class Portal:
-    """The portal's outbox on an embedded Postgres."""
+def config(receiver: dict[str, Any], wait: str, interval: str = "1h", **more: Any) -> Config:
+    """One route to one receiver."""
+    route = {"receiver": "r", "group_by": ["alertname", "g"], "group_wait": wait, "group_interval": interval}
+    return {"route": route | {"repeat_interval": "2h"} | more, "receivers": [{"name": "r"} | receiver]}
 
-    def __init__(self, folder: Path) -> None:
-        from alphaq_portal.embedded import Postgres, private_dir
 
-        run = folder / "run"
-        private_dir(run)
-        postgres = Postgres(folder, run)
-        self.child = postgres.start(say=lambda _: None)
-        settings = "alphaq_portal.settings"
-        os.environ.update(DATABASE_URL=postgres.url(), ALPHAQ_DATA_DIR=str(folder), DJANGO_SETTINGS_MODULE=settings)
-        import django
+def slack(url: str, name: str = "x") -> dict[str, Any]:
+    """A receiver in Slack's format."""
+    text = "{{ range .Alerts }}{{ .Labels.tok }} {{ end }}"
+    way = {"api_url": f"{url}/services/T0/B0/{name}", "channel": f"#{name}", "send_resolved": True, "text": text}
+    return {"slack_configs": [way]}
 
-        django.setup()
-        from django.core.management import call_command
 
-        call_command("migrate", verbosity=0)
-
-    def route(self, kind: str, url: str, wait: float, interval: float) -> None:
-        """Empty tables but for one route to one way out."""
-        from django.db import connection
-
-        from alerts import models
-
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "TRUNCATE alerts_alert, alerts_group, alerts_notification, alerts_notifylog, alerts_channelstate,"
-                " alerts_route, alerts_receiver CASCADE"
-            )
-        receiver = models.Receiver.objects.create(name="r")
-        models.Integration.objects.create(receiver=receiver, kind=kind, url=url)
-        models.Route.objects.create(
-            receiver=receiver, group_by=["alertname", "g"], group_wait_seconds=wait, group_interval_seconds=interval,
-            repeat_interval_seconds=3600,
-        )  # fmt: skip
-
-    def accept(self, labels: list[dict[str, str]]) -> None:
-        """Save alerts and put them into their groups, in one transaction."""
-        from django.db import transaction
-
-        from alerts import bulk, dispatch, models
-        from alerts.engine.fingerprint import fingerprint
-        from monitoring.promql import Labels
-
-        at = datetime.now(UTC)
-        rows = [
-            models.Alert(
-                source="api", name=one["alertname"], labels=one, fingerprint=fingerprint(Labels.of(one)),
-                annotations={"summary": "load is high"}, state="firing", severity=one["severity"], active_since=at,
-                fired_at=at, ends_at=at + timedelta(hours=1), updated_at=at,
-            )
-            for one in labels
-        ]  # fmt: skip
-        with transaction.atomic():
-            bulk.insert(rows)
-            dispatch.route(rows, at)
-
-    def cpu_seconds(self) -> float:
-        """CPU time so far of this process and of Postgres with all its children, living and gone."""
-        server = psutil.Process(self.child.process.pid)
-        mine = psutil.Process().cpu_times()
-        total = mine.user + mine.system
-        for process in [server, *server.children(recursive=True)]:
-            times = process.cpu_times()
-            total += times.user + times.system + times.children_user + times.children_system
-        return total
-
-    def work(self) -> int:
-        """One round of a worker: flush what is due, send what is due; how many messages ended."""
-        from alerts import deliver, dispatch
-
-        dispatch.flush_due(datetime.now(UTC))
-        return sum(deliver.run(datetime.now(UTC), "bench", limit=100_000).values())
+def hook(url: str) -> dict[str, Any]:
+    """A receiver of Alertmanager's webhook JSON."""
+    return {"webhook_configs": [{"url": f"{url}/hook/x", "send_resolved": True}]}
 
 
 def show(what: str, ours: float, theirs: float, goal: str = "") -> None:
     """One row: ours, theirs, ratio."""
-    print(f"{what:52s} ours {ours:9.3f}  Alertmanager {theirs:9.3f}  ratio {ours / theirs:8.2f}  {goal}", flush=True)
+    ratio = ours / theirs if theirs else float("nan")
+    print(f"{what:52s} portal {ours:9.3f}  peer {theirs:9.3f}  ratio {ratio:8.2f}  {goal}", flush=True)
 
 
-def singles(portal: Portal, receiver: Receiver, folder: Path, count: int) -> None:
-    """One alert after another, group_wait 0, in Slack's format: from the post to the message."""
-    url = f"{receiver.url}/services/T0/B0/x"
-    peer = Alertmanager(folder / "singles", {"slack_configs": [{"api_url": url, "channel": "#x"}]}, "0s", "1h")
-    theirs: list[float] = []
-    receiver.reset()
-    try:
-        for number in range(count):
-            start = time.monotonic()
-            peer.post([{"labels": labels_of(number, count), "annotations": {"summary": "x"}}])
-            theirs.append(receiver.wait(number + 1, 30)["arrived"][-1] - start)
-    finally:
-        peer.stop()
-    portal.route("webhook", f"{receiver.url}/hook/x", 0, 3600)
-    receiver.reset()
-    ours: list[float] = []
-    for number in range(count):
-        start = time.monotonic()
-        portal.accept([labels_of(number, count)])
-        portal.work()
-        ours.append(receiver.wait(number + 1, 30)["arrived"][-1] - start)
-    for name, part in (("p50", 50), ("p99", 99)):
-        pair = [statistics.quantiles(values, n=100)[part - 1] for values in (ours, theirs)]
-        show(f"one alert to its message, {count} alerts, {name}, s", *pair, "goal p99 1, beyond p50 0.05, p99 0.2")
+def heading(words: str) -> None:
+    """A line above the rows of one question, with the load of the machine."""
+    print(f"\n{words}   (load {os.getloadavg()[0]:.1f} of {os.cpu_count()} cores)", flush=True)
 
 
-def burst(portal: Portal, receiver: Receiver, folder: Path, alerts: int, groups: int) -> None:
-    """Many alerts at once into some groups, as Alertmanager's webhook JSON."""
-    labels = [labels_of(number, groups) for number in range(alerts)]
-    url = f"{receiver.url}/hook/x"
-    peer = Alertmanager(folder / f"burst{groups}", {"webhook_configs": [{"url": url}]}, f"{WAIT_SECONDS:g}s", "1h")
-    receiver.reset()
-    try:
-        start = time.monotonic()
-        peer.post([{"labels": one, "annotations": {"summary": "load is high"}} for one in labels])
-        theirs_accepted = time.monotonic() - start
-        stats = receiver.wait(groups, 60)
-        theirs_last = max(stats["arrived"]) - start - WAIT_SECONDS
-        times = psutil.Process(peer.process.pid).cpu_times()
-        theirs_cpu = times.user + times.system
-    finally:
-        peer.stop()
-    portal.route("webhook", url, WAIT_SECONDS, 3600)
-    receiver.reset()
-    start, cpu = time.monotonic(), portal.cpu_seconds()
-    portal.accept(labels)
-    accepted = time.monotonic() - start
-    while len((stats := receiver.stats())["arrived"]) < groups:
-        time.sleep(0 if portal.work() else 0.05)
-    last = max(stats["arrived"]) - start - WAIT_SECONDS
-    cpu = portal.cpu_seconds() - cpu
-    print(f"  alerts named in our messages: {stats['alerts']} of {alerts}")
-    show(f"{alerts} alerts, {groups} groups: accepted, s", accepted, theirs_accepted, "goal 3, beyond 1")
-    show(f"{alerts} alerts, {groups} groups: last message after wait, s", last, theirs_last, "goal 3, beyond 1")
-    show(f"{alerts} alerts, {groups} groups: CPU, s", cpu, theirs_cpu)
-
-
-def storm(portal: Portal, folder: Path, groups: int) -> None:
-    """Groups into one Slack channel that takes a message a second: until every problem is told."""
-    receiver = Receiver(rate=1.0)
-    url = f"{receiver.url}/services/T0/B0/x"
-    labels = [labels_of(number, groups) for number in range(groups)]
-    text = "{{ range .Alerts }}{{ .Labels.tok }} {{ end }}"
-    config = {"slack_configs": [{"api_url": url, "channel": "#x", "text": text}]}
-    try:
-        peer = Alertmanager(folder / "storm", config, "1s", "10s")
-        start = time.monotonic()
-        peer.post([{"labels": one} for one in labels])
-        stats = receiver.wait(groups, 400)
-        theirs, their_requests = max(stats["arrived"]) - start, stats["requests"]
-        peer.stop()
+def one(receiver: Receiver, folder: Path, count: int) -> None:
+    """One alert after the other: from the post to the message."""
+    names = [f"c{number}" for number in range(CHANNELS)]
+    wanted = config({}, "0s")
+    wanted["receivers"] += [{"name": name} | slack(receiver.url, name) for name in names]
+    wanted["route"]["routes"] = [{"receiver": name, "matchers": [f'channel="{name}"']} for name in names]
+    heading(f"{count} alerts, one after the other, into {CHANNELS} Slack channels, group_wait 0")
+    found = []
+    for make in SIDES:
         receiver.reset()
-        portal.route("slack_webhook", url, 1, 10)
-        start = time.monotonic()
-        portal.accept(labels)
-        from alerts.models import NotifyLog
+        seconds = []
+        with make(folder, wanted) as side:
+            for number in range(count + 5):
+                posted = alert(number, count + 5)
+                posted["labels"]["channel"] = names[number % CHANNELS]
+                started = time.monotonic()
+                side.post([posted])
+                arrived = receiver.wait(number + 1, 60)["arrived"][-1]
+                seconds.append(arrived - started)
+        found.append(seconds[5:])  # the first ones find caches cold on both sides
+    for name, part, goal in (("p50", 50, "beyond 0.05"), ("p99", 99, "goal 1, beyond 0.2")):
+        ours, theirs = (statistics.quantiles(values, n=100)[part - 1] for values in found)
+        show(f"post to message, {name}, s", ours, theirs, goal)
 
-        while NotifyLog.objects.count() < groups:
-            time.sleep(0.1 if portal.work() else 0.5)
-        ours, stats = time.monotonic() - start, receiver.stats()
+
+def burst(receiver: Receiver, folder: Path, count: int, groups: int) -> None:
+    """Many alerts at once into some groups, told as webhooks: a Slack channel takes one message a second."""
+    alerts = [alert(number, groups) for number in range(count)]
+    heading(f"{count} alerts at once into {groups} groups, group_wait {WAIT_SECONDS:g} s")
+    rows = []
+    for make in SIDES:
+        receiver.reset()
+        with make(folder, config(hook(receiver.url), f"{WAIT_SECONDS:g}s", "5s")) as side:
+            side.post([WARMING])
+            cpu, started = side.cpu_seconds(), time.monotonic()
+            accepted = side.post(alerts)
+            stats = receiver.wait(groups, 300, count)
+            rows.append((accepted, max(stats["arrived"]) - started - WAIT_SECONDS, side.cpu_seconds() - cpu))
+    names = (("accepted, s", "goal 3, beyond 1"), ("last message after group_wait, s", "goal 3, beyond 1"),
+             ("CPU, s", ""))  # fmt: skip
+    for (name, goal), ours, theirs in zip(names, *rows, strict=True):
+        show(name, ours, theirs, goal)
+
+
+def scrape(receiver: Receiver, folder: Path, series: int) -> None:
+    """Series that cross in one scrape: how many alerts are never told."""
+    heading(f"{series} series cross in one scrape of 10 targets, rules every second, 100 groups, group_wait 2 s")
+    wanted = config(hook(receiver.url), "2s", "5s")
+    told = []
+    for make in SIDES:
+        receiver.reset()
+        with Crossing(series) as crossing, make(folder, wanted) as side:
+            rules = Prometheus(folder, crossing, side)
+            with rules:
+                rules.await_series()
+                crossing.cross()
+                started = time.monotonic()
+                stats = receiver.wait(0, 5)
+                while time.monotonic() - started < 90 and stats["alerts"] < series:
+                    time.sleep(1)
+                    stats = receiver.stats()
+            told.append((series - stats["alerts"], max(stats["arrived"], default=started) - started))
+    show("alerts that nobody was told of", told[0][0], told[1][0], "goal 0")
+    show("last message after the crossing, s", told[0][1], told[1][1])
+
+
+def storm(folder: Path, groups: int) -> None:
+    """Groups into one Slack channel that takes a message a second: until every problem is told."""
+    heading(f"{groups} groups into one Slack channel at Slack's limit, group_interval 10 s")
+    receiver, rows = Receiver(rate=1.0), []
+    try:
+        for make in SIDES:
+            receiver.reset()
+            with make(folder, config(slack(receiver.url), "1s", "10s")) as side:
+                started = time.monotonic()
+                side.post([alert(number, groups) for number in range(groups)])
+                stats = receiver.wait(0, 400, groups)
+                rows.append((stats["arrived"][-1] - started, stats["requests"]))
     finally:
         receiver.stop()
-    show(f"{groups} groups into one channel: all told, s", ours, theirs, "goal 100, beyond 10")
-    show(f"{groups} groups into one channel: requests", stats["requests"], their_requests, "goal 130")
+    show("every problem told, s", rows[0][0], rows[1][0], "goal 100, beyond 10")
+    show("requests", rows[0][1], rows[1][1], "goal 130")
+
+
+def hold(receiver: Receiver, folder: Path, count: int, minutes: int) -> None:
+    """Alerts that are resent unchanged every minute: what that costs once they are known."""
+    heading(f"{count} alerts in 1,000 groups, resent every minute for {minutes} minutes")
+    rows = []
+    for make in SIDES:
+        receiver.reset()
+        with make(folder, config(hook(receiver.url), "30s", "5m")) as side:
+            begun = datetime.now(UTC).isoformat()
+            alerts = [alert(number, 1000, startsAt=begun) for number in range(count)]
+            _resend(side, alerts)
+            receiver.wait(1000, 900, count)
+            _resend(side, alerts)  # from here on every process knows them
+            rows.append(_held(side, alerts, minutes))
+    for name, ours, theirs, goal in zip(
+        ("CPU, % of a core", "memory at rest, MiB", "memory at most, MiB", "one resend, s"), *rows,
+        ("goal ratio 1", "goal ratio 1", "goal ratio 1", ""), strict=True,
+    ):  # fmt: skip
+        show(name, ours, theirs, goal)
+
+
+def _resend(side: Side, alerts: list[dict[str, Any]]) -> float:
+    """Post all alerts with an end four minutes from now, as a Prometheus that evaluates every minute does."""
+    ends_at = (datetime.now(UTC) + timedelta(minutes=4)).isoformat()
+    for one in alerts:
+        one["endsAt"] = ends_at
+    return side.post(alerts)
+
+
+def _held(side: Side, alerts: list[dict[str, Any]], minutes: int) -> tuple[float, float, float, float]:
+    """CPU in percent of a core, memory in the middle and at most in MiB, and seconds of a resend."""
+    memory: list[float] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(5):
+            memory.append(side.memory_mib())
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    cpu, started, took = side.cpu_seconds(), time.monotonic(), []
+    for minute in range(minutes):
+        took.append(_resend(side, alerts))
+        time.sleep(max(started + 60 * (minute + 1) - time.monotonic(), 0))
+    cpu, seconds = side.cpu_seconds() - cpu, time.monotonic() - started
+    stop.set()
+    looking.join()
+    return 100 * cpu / seconds, statistics.median(memory), max(memory), statistics.median(took)
 
 
 def main() -> None:
-    """Run all rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the rows that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", default="one,burst,scrape,storm,hold")
+    parser.add_argument("--singles", type=int, default=400)
     parser.add_argument("--alerts", type=int, default=10_000)
     parser.add_argument("--groups", default="1,100,1000")
-    parser.add_argument("--singles", type=int, default=400)
-    parser.add_argument("--storm", action="store_true")
+    parser.add_argument("--series", type=int, default=15_000)
+    parser.add_argument("--held", type=int, default=100_000)
+    parser.add_argument("--minutes", type=int, default=5)
     given = parser.parse_args()
     if not Path(ALERTMANAGER).exists():
         sys.exit(f"{ALERTMANAGER} is missing: apt-get install prometheus-alertmanager")
     folder = Path(tempfile.mkdtemp(prefix="aq-notify-"))
-    folder.chmod(0o711)
-    portal, receiver = Portal(folder), Receiver()
+    folder.chmod(0o755)
+    receiver = Receiver()
+    rows: dict[str, Callable[[], None]] = {
+        "one": lambda: one(receiver, folder, given.singles),
+        "burst": lambda: [burst(receiver, folder, given.alerts, int(one)) for one in given.groups.split(",")] and None,
+        "scrape": lambda: scrape(receiver, folder, given.series),
+        "storm": lambda: storm(folder, 100),
+        "hold": lambda: hold(receiver, folder, given.held, given.minutes),
+    }
     try:
-        singles(portal, receiver, folder, given.singles)
-        for groups in given.groups.split(","):
-            burst(portal, receiver, folder, given.alerts, int(groups))
-        if given.storm:
-            storm(portal, folder, 100)
+        for name in given.rows.split(","):
+            try:
+                rows[name]()
+            except TimeoutError as error:
+                print(f"no figures for {name}: {error}", flush=True)
     finally:
         receiver.stop()
-        from django.db import connections
-
-        from alphaq_portal.children import stop_all
-
-        connections.close_all()
-        stop_all([portal.child])
         shutil.rmtree(folder, ignore_errors=True)
 
 
