@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.urls import NoReverseMatch, reverse
 
-from alerts import annotated, policy
+from alerts import annotated, policy, registry_hints
 from alerts.engine import message as engine
 from alerts.engine import notify_template, units
 from alerts.engine.fingerprint import fingerprint
@@ -43,10 +43,12 @@ def message(
     told: Collection[str] = (),
     notes: Iterable[str] = (),
     flapping: Mapping[str, str] | None = None,
+    hints: registry_hints.Hints | None = None,
 ) -> Message:
     """The message about `alerts` of `group`; `told` are the fingerprints the last message already had.
 
     flapping: words for those that flap, by fingerprint; they count as firing also while they are quiet.
+    hints: of the registry, for callers that have read them for many messages at once.
     """
     rows, flaps = list(alerts), flapping or {}
     fresh = annotated.now(rows, at)
@@ -58,6 +60,7 @@ def message(
         for alert in rows
     ]
     firing = [alert for alert in rows if not policy.is_resolved(alert, at) or alert.fingerprint in flaps]
+    found = registry_hints.of(rows) if hints is None else hints
     return engine.build(
         lines,
         group_labels=Labels.of(group.labels),
@@ -70,8 +73,9 @@ def message(
         outbox_id=outbox_id,
         action_id=action_id(outbox_id),
         route=route,
+        owner=found.owner(firing or rows),
         acknowledged_by=_acknowledged_by(firing),
-        notes=tuple(notes),
+        notes=(*notes, *found.words(firing)),
     )
 
 

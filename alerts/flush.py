@@ -17,7 +17,7 @@ import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 
-from alerts import bulk, compose, escalate, flaps, policy, restate, suppressed
+from alerts import bulk, compose, escalate, flaps, policy, registry_hints, restate, suppressed
 from alerts.engine import timing
 from alerts.engine.muting import Muter, MuteReason
 from alerts.engine.routing import Route, Tree
@@ -58,6 +58,7 @@ class _Tick:
     turned: str = ""  # which alerts began or ceased to flap
     suppressed: str | None = None  # how much hangs on what it tells of; None where nothing ever can
     marks: list[Mark] = field(default_factory=list)
+    hints: registry_hints.Hints = field(default_factory=registry_hints.Hints)
     words: list[str] = field(default_factory=list)
 
 
@@ -145,7 +146,7 @@ def _followed(tick: _Tick) -> escalate.Followed:
 
 
 def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
-    """Everything about the groups in six queries; alerts before anything that can mute them (AI-9)."""
+    """Everything about the groups in a fixed number of queries; alerts before anything that can mute them (AI-9)."""
     keys = [group.key for group in groups]
     members: dict[int, list[GroupAlert]] = defaultdict(list)
     rows = GroupAlert.objects.filter(group__in=groups)
@@ -167,6 +168,7 @@ def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
     marks: dict[int, list[Mark]] = defaultdict(list)
     for mark in Mark.objects.filter(alert__memberships__group__in=groups).select_related("user").distinct():
         marks[mark.alert_id].append(mark)
+    hints = registry_hints.of(member.alert for own in members.values() for member in own)
     ticks = []
     for group in groups:
         # A group of the built-in root outlives it until the alerts are routed again.
@@ -175,7 +177,7 @@ def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
         ways = integrations[group.receiver_id] if group.receiver_id else []
         ticks.append(
             _Tick(group, route, group.next_flush_at, members[group.pk], ways, logs[group.key], unsent[group.key],
-                  marks=[mark for member in members[group.pk] for mark in marks.get(member.alert_id, ())])
+                  marks=[mark for member in members[group.pk] for mark in marks.get(member.alert_id, ())], hints=hints)
         )  # fmt: skip
     return ticks
 
@@ -385,6 +387,7 @@ def _notification(
     content = compose.message(
         alerts, group=tick.group, receiver=tick.route.receiver, at=at, upstream_key=_upstream_key(tick, tree),
         route=tick.route.title, outbox_id=dedup_key, told=told, notes=_notes(tick), flapping=tick.flapping,
+        hints=tick.hints,
     )  # fmt: skip
     if integration is not None:
         content = compose.dressed(content, integration)

@@ -15,7 +15,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 from django.views.generic import TemplateView, View
 
-from alerts import actions, alert_list, alert_story, slack_setup, stopped, suppressed
+from alerts import actions, alert_list, alert_story, registry_hints, slack_setup, stopped, suppressed
 from alerts.models import Alert, Integration
 from alerts.silence_views import SNOOZES, end_of, zone_of
 from alphaq_portal.ui import PortalPageMixin, admin_url
@@ -66,6 +66,7 @@ class AlertPage(PortalPageMixin, TemplateView):
         """The alert with its story."""
         alert = _alert(kwargs.pop("pk"))
         at, user = timezone.now(), self.request.user
+        hints = registry_hints.of([alert])
         return super().get_context_data(
             title=alert.name,
             trail=[("Alerts", reverse("alerts:alerts"))],
@@ -74,6 +75,8 @@ class AlertPage(PortalPageMixin, TemplateView):
             stale_since=stopped.stale_since(alert, at),
             story=alert_story.tell(alert, at),
             suppresses=suppressed.of(alert, at),
+            owner=hints.owner([alert]),
+            deploy_hints=hints.words([alert]),
             chart_unit=alert_list.unit_of(alert),
             chart_limits=alert_story.chart_limits(alert),
             chart_refresh=0 if alert.state == Alert.State.RESOLVED else 15,
