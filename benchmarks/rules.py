@@ -27,6 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 from scrape import PROMETHEUS, Portal, free_port, running
 
 TARGETS = 10
@@ -156,6 +157,7 @@ class Ours:
         from alerts.prepared import latest_slot
 
         self.world = world
+        self.cpu_seconds: list[float] = []  # of each cycle
         RuleGroup.objects.all().delete()
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE alerts_alert, alerts_event, alerts_evaluationrecord CASCADE")
@@ -168,6 +170,15 @@ class Ours:
         self._scrape_until(self.slot - timedelta(seconds=60), self.slot)
 
     last = datetime(2000, 1, 1, tzinfo=UTC)
+
+    def _cpu_seconds(self) -> float:
+        """CPU time so far of this process and of its connection's Postgres process."""
+        from django.db import connection
+
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            times = psutil.Process(cursor.fetchone()[0]).cpu_times()
+        return time.process_time() + times.user + times.system
 
     def _scrape_until(self, start: datetime, end: datetime) -> None:
         from monitoring import store
@@ -183,9 +194,10 @@ class Ours:
         from alerts import evaluate
 
         evaluate.due(self.slot)
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), self._cpu_seconds()
         outcome = evaluate.evaluate(self.group.pk, self.slot)
         taken = time.perf_counter() - started
+        self.cpu_seconds.append(self._cpu_seconds() - cpu)
         assert outcome is not None, "the group was not due"
         assert may_fail or not outcome.errors, "a rule could not be evaluated"
         following = self.slot + timedelta(seconds=EVALUATION_SECONDS)
@@ -234,10 +246,11 @@ def show(what: str, ours: float, theirs: float, variant: str, against: str = "Pr
     print(f"{what:50s} {pair}  ratio {ratio:7.3f}  goal {goal}/{beyond} {verdict}", flush=True)
 
 
-def cycles_of(world: World, variant: str, rules: int, cycles: int) -> list[float]:
-    """Our durations after two cycles to warm up, which find the first values and make the pending alerts."""
+def cycles_of(world: World, variant: str, rules: int, cycles: int) -> tuple[list[float], list[float]]:
+    """Our durations and CPU times after two cycles to warm up, which find the first values and make pending alerts."""
     ours = Ours(world, rules_of(variant, rules))
-    return [ours.cycle() for _ in range(cycles + 2)][2:]
+    taken = [ours.cycle() for _ in range(cycles + 2)]
+    return taken[2:], ours.cpu_seconds[2:]
 
 
 def compare_rows(world: World, rules: int, cycles: int) -> None:
@@ -298,12 +311,13 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 50)
     try:
         for variant in (name for name in EXPRESSIONS if name in wanted):
-            ours = cycles_of(world, variant, given.rules, given.cycles)
+            ours, cpu = cycles_of(world, variant, given.rules, given.cycles)
             with serving(world) as port:
                 theirs = prometheus_cycles(folder / "prometheus", port, variant, given.rules, given.cycles)
             words = WORDS[variant].format(per=world.series // given.rules, series=world.series)
             show(words, statistics.median(ours), statistics.median(theirs), variant)
-            print(f"  ours {[round(one, 4) for one in ours]}  theirs {[round(one, 4) for one in theirs]}", flush=True)
+            for side, seconds in (("ours", ours), ("our CPU", cpu), ("theirs", theirs)):
+                print(f"  {side:8s} {[round(one, 4) for one in seconds]}", flush=True)
         if "rows" in wanted:
             compare_rows(world, given.rules, given.cycles)
         if "unchanged" in wanted:
