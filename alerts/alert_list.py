@@ -179,13 +179,13 @@ def _series(labels: Any) -> Func:
     return Func(labels, template="((%(expressions)s - 'severity')::text)", output_field=TextField())
 
 
-def _outranked() -> QuerySet[Alert]:
+def _outranked() -> Any:
     """Ids of active alerts whose series fires at a worse severity of the same rule, which mutes them.
 
     Rules that do not mute their lower severities, as imported ones, tell each; so does the list. A window sorts each
     series once, whatever the planner knows of the table; joining the table with itself took minutes in a fresh storm.
     """
-    series = [F("rule_id"), F("is_shadow"), _series(F("labels"))]
+    series: list[F | Func] = [F("rule_id"), F("is_shadow"), _series(F("labels"))]
     worst = Window(Min(_rank(), filter=Q(state=Alert.State.FIRING)), partition_by=series)
     rows = Alert.objects.filter(rule__mutes_lower=True, state__in=_ACTIVE).order_by()
     return rows.annotate(rank=_rank(), worst=worst).filter(rank__gt=F("worst")).values("pk")

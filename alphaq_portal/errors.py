@@ -76,7 +76,7 @@ def _answer(request: HttpRequest, trouble: Trouble, *, is_framed: bool = True) -
     except DatabaseError:
         pass  # whether somebody is signed in cannot be known now; the plain page says what there is to say
     try:
-        return render(None, "portal/error_plain.html", context, status=trouble.status)  # type: ignore[arg-type]
+        return render(None, "portal/error_plain.html", context, status=trouble.status)
     except (TemplateDoesNotExist, ValueError):  # ValueError: static files were not collected
         return HttpResponse(f"{trouble.title} {trouble.text}\n", content_type="text/plain", status=trouble.status)
 
