@@ -91,7 +91,7 @@ def names_of(rows: Sequence[Labels]) -> list[str]:
 
 
 def telling(labels: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The labels worth a place on a line, host and model first: no metric name, no value twice, as instance often is."""
+    """The labels worth a place on a line, host and model first: no metric name, no value twice (instance)."""
     names: dict[str, str] = {}
     for name, value in sorted(labels, key=lambda pair: (_FIRST.get(pair[0], len(_FIRST)), pair[0])):
         if name != NAME:
