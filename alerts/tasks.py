@@ -156,10 +156,10 @@ def _evaluate_groups(group_ids: list[int], until: datetime) -> int:
 
 
 def _flush(is_last: bool) -> None:
-    """Have groups flushed: after the last evaluation right here, else by another process beside the next one."""
+    """Have groups flushed: a first lot after the last evaluation right here, the others by another process."""
     if is_last:
-        _flush_due()
-    else:
+        _flush_due(most=1)
+    if not is_last or flush.due_groups(_now(), limit=1):
         _enqueue_flush()
 
 
@@ -173,10 +173,10 @@ def flush_due() -> int:
     return made
 
 
-def _flush_due() -> int:
-    """Flush what is due and see that it is sent; returns the number of messages."""
+def _flush_due(most: int = MOST_FLUSHES) -> int:
+    """Flush what is due, in so many transactions at most, and see that it is sent; returns the number of messages."""
     made = 0
-    for _ in range(MOST_FLUSHES):
+    for _ in range(most):
         made += len(flush.flush_due(_now()))
         if not flush.due_groups(_now(), limit=1):
             break
