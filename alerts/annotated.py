@@ -7,6 +7,7 @@ Whoever shows or tells an alert asks here, so that messages and the API carry th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 # What an annotation may depend on that changes while the alert's labels stay.
 _MOVING = frozenset({"value", "query", "now"})
 _ADDED = frozenset({"alertname", "severity"})
+_ALL_LABELS = re.compile(r"(?:\$labels|\.Labels)(?![.\w])")
 
 
 def now(alerts: Iterable[Alert], at: datetime) -> dict[int, dict[str, str]]:
@@ -85,9 +87,12 @@ def _moving(rule: Rule, *, is_edited: bool) -> dict[str, Template] | None:
     """The templates of a rule when one of them moves or the rule was edited, else None.
 
     A rule label may stand in place of a label of the series that the templates speak of; the row knows it, we do not.
+    Nor do we know the series' name, which templates that list all labels show.
     """
-    hidden = set(rule.labels) - _ADDED
+    hidden = set(rule.labels) - _ADDED | {NAME}
     if any(name in text for name in hidden for text in rule.annotations.values()):
+        return None
+    if any(_ALL_LABELS.search(text) for text in rule.annotations.values()):
         return None
     try:
         templates = {name: template.compile(text) for name, text in rule.annotations.items()}

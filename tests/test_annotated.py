@@ -64,6 +64,14 @@ def test_a_rule_label_that_hides_a_label_of_the_series_leaves_the_words_of_the_r
     assert annotated.now([alert], at) == {}
 
 
+@pytest.mark.parametrize(
+    "text", ["{{ $labels.__name__ }} {{ $value }}", "{{ $value }}{{ range $k, $v := $labels }}{{ $k }}{{ end }}"]
+)
+def test_templates_that_may_show_the_name_of_the_series_leave_the_words_of_the_row(text):
+    alert, at = fired(annotations={"summary": text})
+    assert annotated.now([alert], at) == {}
+
+
 def test_alerts_without_data_and_resolved_ones_keep_their_words():
     alert, at = fired(annotations={"summary": "at {{ $value }}"})
     alert.no_data_since = at

@@ -181,12 +181,22 @@ def strip_domain(address: str) -> str:
     return address
 
 
+def to_upper(text: str) -> str:
+    """Letter by letter as Go maps them: ß stays, where Python would write SS."""
+    return "".join(upper if len(upper := char.upper()) == 1 else char for char in text)
+
+
+def to_lower(text: str) -> str:
+    """Letter by letter as Go maps them: Σ is σ also at the end of a word, and İ is i."""
+    return "".join(char.lower()[0] for char in text)
+
+
 def title(text: str) -> str:
     """Return the text with the first letter of each word in upper case (Go, strings.Title)."""
     parts = []
     is_start = True
     for char in text:
-        parts.append(char.title() if is_start else char)
+        parts.append(titled if is_start and len(titled := char.title()) == 1 else char)
         is_start = not (char.isalnum() or char == "_") if char.isascii() else char.isspace()
     return "".join(parts)
 
@@ -276,8 +286,8 @@ _PROMETHEUS: dict[str, Function] = {
     "reReplaceAll": Function(re_replace_all, ("string", "string", "string")),
     "match": Function(_matches, ("string", "string")),
     "title": Function(title, _TEXT),
-    "toUpper": Function(str.upper, _TEXT),
-    "toLower": Function(str.lower, _TEXT),
+    "toUpper": Function(to_upper, _TEXT),
+    "toLower": Function(to_lower, _TEXT),
     "safeHtml": Function(SafeHtml, _TEXT),
     "graphLink": Function(_link(0), _TEXT),
     "tableLink": Function(_link(1), _TEXT),

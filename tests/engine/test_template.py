@@ -86,6 +86,7 @@ def test_PT_2_the_value_prints_as_go_prints_it(value: float, output: str) -> Non
         ("{{ 3661.0 | humanizeDuration }} {{ 0.1234 | humanizePercentage }}", "1h 1m 1s 12.34%"),
         ("{{ 0.0 | humanizeTimestamp }}", "1970-01-01 00:00:00 +0000 UTC"),
         ('{{ title "model down" }} {{ toUpper "a-b" }} {{ toLower "AB" }}', "Model Down A-B ab"),
+        ("{{ toUpper `größe` }} {{ toLower `ΑΣ` }}", "GRÖßE ασ"),
         ('{{ reReplaceAll "(.*):.*" "$1" "host:9100" }}', "host"),
         ('{{ reReplaceAll "x*" "-" "axxb" }}', "-a-b-"),
         ('{{ reReplaceAll "(?P<n>b)" "${n}${n}$$" "abc" }}', "abb$c"),

@@ -50,6 +50,7 @@ TEXTS = [
     '{{ reReplaceAll "(.*):.*" "$1" $labels.at }} {{ match "^h" $labels.at }} {{ match "z" "a" }}',
     '{{ reReplaceAll "x*" "-" "axxb" }} {{ reReplaceAll "(a)(b)?" "<$1$2$3>" "ab a" }}',
     '{{ toUpper "a" }}{{ title "a b-c d_e" }}',
+    "{{ toUpper `größe µ ŉ` }} {{ toLower `ΑΣ İX` }} {{ title `ßa éb` }}",
     '{{ parseDuration "" }}',
     '{{ label "x" nil }}',
     "{{ stripPort $labels.at }} {{ stripDomain $labels.at }} {{ parseDuration `1h30m` }}",
