@@ -188,7 +188,9 @@ def _open_messages(keys: Sequence[str]) -> Iterable[Notification]:
     told = Notification.objects.filter(group_key__in=keys, kind__in=_TOLD_KINDS, step_run__isnull=True)
     told = told.select_related("digest").defer("message", "digest__message")
     kept = told.filter(state=_STATE.KEPT).order_by("group_key", "-id").distinct("group_key")
-    return [*told.filter(state__in=_UNSENT).order_by("id"), *kept]
+    # Locked, or a worker could claim a message that this tick is just withdrawing: it would be told and never ended.
+    unsent = told.filter(state__in=_UNSENT).select_for_update(of=("self",), no_key=True)
+    return [*unsent.order_by("id"), *kept]
 
 
 def _mute(tick: _Tick, muter: Muter, watched: flaps.Watched, at: datetime) -> None:

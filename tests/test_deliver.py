@@ -686,6 +686,26 @@ def test_a_message_that_arrives_while_its_group_is_looked_at_is_not_told_again(s
 
 
 @pytest.mark.django_db(transaction=True)
+def test_dl6_a_message_that_a_tick_withdraws_is_not_claimed_meanwhile(slack, bot):
+    fire()
+    (first,) = dispatch.flush_due(seconds(10))
+    fire("2", seconds(30))
+    claims = []
+
+    def between(execute, sql, *rest):
+        found = execute(sql, *rest)
+        if not claims and 'FROM "alerts_notification"' in sql:
+            claims.append("asked")
+            claims.extend(side_by_side(1, lambda: deliver.claim(seconds(70), "worker")))
+        return found
+
+    with connection.execute_wrapper(between):
+        dispatch.flush_due(seconds(70))
+    assert claims == ["asked", []]
+    assert Notification.objects.get(pk=first).state == Notification.State.SUPERSEDED
+
+
+@pytest.mark.django_db(transaction=True)
 def test_two_evaluations_may_make_the_same_group(root):
     rows = iter([build.alert("A", labels={"tok": "1"}), build.alert("A", labels={"tok": "2"})])
     lock = threading.Lock()
