@@ -40,8 +40,8 @@ _MEASURED_AT_ONCE = 16
 _LIVE = (_KIND.POST, _KIND.UPDATE)
 _RESULT_PAUSE_SECONDS = 0.02
 _LOOK_AGAIN_SECONDS = 1.0
-# How long to wait for a database that went away while messages were sent; their leases end a little later.
-_RECEIPT_PATIENCE_SECONDS = 25.0
+# How long to keep receipts for a database that went away; one whose message another worker has taken over is dropped.
+_RECEIPT_PATIENCE_SECONDS = 40.0
 _RECEIPT_PAUSE_SECONDS = 0.5
 # A run ends well within the time limit of the task that carries it; the next tick goes on.
 _RUN_SECONDS = 40.0

@@ -12,6 +12,8 @@ from tests.killing import Plan
 
 # From a message's arrival to the moment when a kill can no longer have lost its answer: the call and its receipt.
 ANSWER_SECONDS = 15.0
+# As long a worker keeps a receipt for a database that was killed as well.
+RECEIPT_SECONDS = 45.0
 REPEAT = "may be a repeat"
 State = frozenset[str]
 OVER: State = frozenset()
@@ -69,13 +71,26 @@ def _first(message: Message) -> dict[str, object]:
     return dict((payload.get("metadata") or {}).get("event_payload") or {})
 
 
-def faults(plan: Plan, seen: Seen, lost_answers: Sequence[float]) -> list[str]:
-    """What Slack saw that it should not have, or did not see; lost_answers: when processes that send were killed."""
+@dataclass(frozen=True)
+class Kills:
+    """When processes that send, and when the database was killed."""
+
+    senders: Sequence[float] = ()
+    databases: Sequence[float] = ()
+
+    def can_have_lost(self, arrived: float) -> bool:
+        """Whether the answer to a message that arrived then can have been lost."""
+        has_waited = any(-1 < at - arrived < ANSWER_SECONDS for at in self.databases)
+        return any(-1 < at - arrived < (RECEIPT_SECONDS if has_waited else ANSWER_SECONDS) for at in self.senders)
+
+
+def faults(plan: Plan, seen: Seen, kills: Kills) -> list[str]:
+    """What Slack saw that it should not have, or did not see."""
     found = [f"{problem} is not in the plan" for problem in {one.problem for one in [*seen.bot, *seen.hook]}
              - set(plan.problems)]  # fmt: skip
     found += [f"the bot posted {one} {seen.posts.count(one)} times" for one in sorted(set(seen.posts))
               if seen.posts.count(one) > 1]  # fmt: skip
-    found += _needless_repeats(seen.hook, lost_answers)
+    found += _needless_repeats(seen.hook, kills)
     for problem in plan.problems:
         bot = _once([one for one in seen.bot if one.problem == problem])
         hook = _once([one for one in seen.hook if one.problem == problem])
@@ -89,7 +104,7 @@ def _once(tellings: Sequence[Telling]) -> list[Telling]:
     return [next(same) for _, same in groupby(tellings, key=lambda one: one.outbox_id)]
 
 
-def _needless_repeats(hook: Sequence[Telling], lost_answers: Sequence[float]) -> list[str]:
+def _needless_repeats(hook: Sequence[Telling], kills: Kills) -> list[str]:
     """A webhook may post again only what says so, after a kill that can have lost the first answer."""
     found, first = [], dict[str, Telling]()
     for one in hook:
@@ -98,7 +113,7 @@ def _needless_repeats(hook: Sequence[Telling], lost_answers: Sequence[float]) ->
             continue
         if not one.is_repeat:
             found.append(f"{one.problem}: posted again without a word, {one.at - earlier.at:.1f} s later")
-        if not any(-1 < kill - earlier.at < ANSWER_SECONDS for kill in lost_answers):
+        if not kills.can_have_lost(earlier.at):
             found.append(f"{one.problem}: posted again although no answer was lost")
     return found
 
