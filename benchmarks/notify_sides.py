@@ -108,7 +108,10 @@ class Side:
             text = answer.read()
             if answer.status != 200:
                 raise RuntimeError(f"{self.name} answered {answer.status}: {text[:200]!r}")
-        return time.monotonic() - started
+        seconds = time.monotonic() - started
+        if len(alerts) > batch:
+            self._client.close()  # a server ends a connection that was idle for long; the next post opens another
+        return seconds
 
     def family(self) -> list[psutil.Process]:
         """Every process of it."""
