@@ -175,13 +175,15 @@ def flush_due() -> int:
 
 def _flush_due(most: int = MOST_FLUSHES) -> int:
     """Flush what is due, in so many transactions at most, and see that it is sent; returns the number of messages."""
-    made = 0
+    made, begun = 0, _now()
     for _ in range(most):
-        made += len(flush.flush_due(_now()))
-        if not flush.due_groups(_now(), limit=1):
+        fresh = len(flush.flush_due(_now()))
+        if fresh:
+            _enqueue_delivery()
+        made += fresh
+        # Not what has become due meanwhile: on a machine that takes a group_interval for one round it would never end.
+        if not flush.due_groups(begun, limit=1):
             break
-    if made:
-        _enqueue_delivery()
     # What could not be flushed just now is left to the next tick, or this would go round and round.
     flush_soon(at_least_seconds=0.02)
     return made
