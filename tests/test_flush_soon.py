@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,9 +12,11 @@ import pytest
 import redis
 from django.conf import settings
 
-from alerts import tasks
+from alerts import dispatch, flush, tasks
 from alerts.models import Group
 from alphaq_portal.schedule import app
+from tests import build
+from tests.build import T0
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUEUE = app.conf.task_default_queue
@@ -72,3 +75,18 @@ def test_a_group_that_is_overdue_is_asked_for_at_once_by_whoever_posts(queue: re
     due(-5)
     tasks.flush_soon()
     assert [headers["task"] for headers in asked(queue)] == ["alerts.tasks.flush_due"]
+
+
+def test_a_round_ends_although_groups_become_due_faster_than_it_takes(
+    queue: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = build.route(group_wait_seconds=1, group_interval_seconds=5, repeat_interval_seconds=3600)
+    dispatch.route([build.alert("A", T0)], T0)
+    clock = itertools.count(1)
+    monkeypatch.setattr(tasks, "_now", lambda: T0 + next(clock) * timedelta(seconds=route.group_interval_seconds))
+    rounds = []
+    flushed = flush.flush_due
+    monkeypatch.setattr(flush, "flush_due", lambda at: rounds.append(at) or flushed(at))
+    tasks._flush_due()
+    assert len(rounds) == 1
+    assert flush.due_groups(tasks._now(), limit=1), "it is due again, for the next round"
