@@ -671,17 +671,25 @@ def test_a_message_that_arrives_while_its_group_is_looked_at_is_not_told_again(s
     (parcel,) = deliver.claim(seconds(71), "worker")
     arrived = []
 
+    def settle():
+        try:
+            deliver.settle([(parcel, transmit(parcel), 0.1)], seconds(72), "worker")
+        finally:
+            connections.close_all()
+
     def between(execute, sql, *rest):
         found = execute(sql, *rest)
         if not arrived and ('FROM "alerts_notification' in sql or 'FROM "alerts_notifylog' in sql):
-            arrived.append(True)  # before the rest: settling asks for the same tables
-            outcome = (parcel, transmit(parcel), 0.1)
-            side_by_side(1, lambda: deliver.settle([outcome], seconds(72), "worker"))
+            arrived.append(threading.Thread(target=settle))  # before the rest: settling asks for the same tables
+            arrived[0].start()
+            arrived[0].join(1)  # it waits for the end of the tick where this has locked the message
         return found
 
     with connection.execute_wrapper(between):
         assert dispatch.flush_due(seconds(130)) == []
     assert arrived
+    arrived[0].join(30)
+    assert not arrived[0].is_alive()
     assert [message.event["status"] for message in slack.messages("alerts", replies=False)] == ["resolved"]
 
 
