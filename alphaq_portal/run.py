@@ -228,12 +228,13 @@ class PortalRun:
 
     def _is_prepared(self) -> bool:
         """Whether this very code has prepared this very database before: that saves half of a start."""
+        state = self._prepared_state()
         with contextlib.suppress(OSError):
-            return self._prepared_file.read_text() == self._prepared_state()
+            return bool(state) and self._prepared_file.read_text() == state
         return False
 
     def _prepared_state(self) -> str:
-        """What changes when the code or the embedded database does; never the same for another database."""
+        """What changes when the code or the embedded database does; "" for any other database, which is always prepared."""
         contents = embedded.prepared_contents(os.environ["DATABASE_URL"]) if self.env.database.embedded else None
         return f"{_code()} {contents}" if contents else ""
 

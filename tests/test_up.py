@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from alphaq_portal.run import PortalRun
 from tests.browse import Visitor
 from tests.portal import RunningPortal, free_port
 
@@ -177,6 +178,14 @@ def test_a_portal_whose_disk_is_full_waits_for_room_and_goes_on(small_disk: Path
         assert time.monotonic() < deadline, portal.said
         time.sleep(0.5)
     assert portal.stop() == 0
+
+
+def test_a_database_of_somebody_else_is_prepared_at_every_start(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ALPHAQ_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("DATABASE_URL", "postgres://u:x@127.0.0.1:1/portal")
+    run = PortalRun(write=print)
+    run._prepared_file.write_text(run._prepared_state())  # as a start leaves it
+    assert not run._is_prepared(), "migrations of a new release would be left out"
 
 
 def test_a_port_that_is_taken_is_told(data_dir: Path):
