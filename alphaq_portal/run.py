@@ -234,7 +234,7 @@ class PortalRun:
         return False
 
     def _prepared_state(self) -> str:
-        """What changes when the code or the embedded database does; "" for any other database, which is always prepared."""
+        """What changes when the code or the embedded database does; "" for any other, which is always prepared."""
         contents = embedded.prepared_contents(os.environ["DATABASE_URL"]) if self.env.database.embedded else None
         return f"{_code()} {contents}" if contents else ""
 
