@@ -120,13 +120,15 @@ def _next(at: datetime, owner: str, limit: int, *, is_alone: bool) -> list[Parce
 
     is_alone: nothing is being sent; then the error is raised.
     """
+    parcels: list[Parcel] = []
     try:
-        return _measured(claim(at, owner, limit=limit), at)
+        parcels = claim(at, owner, limit=limit)
+        return _measured(parcels, at)
     except (OperationalError, InterfaceError):
-        if is_alone or connection.in_atomic_block:
+        if connection.in_atomic_block or (is_alone and not parcels):
             raise
         connection.close()
-        return []
+        return parcels  # what is claimed goes as it was composed, or it would wait for its lease to run out
 
 
 def _receipts_kept(

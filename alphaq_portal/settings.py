@@ -88,7 +88,7 @@ FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 
 def _database(database: _env.Database) -> dict[str, Any]:
     return {
-        "ENGINE": "django_prometheus.db.backends.postgresql",
+        "ENGINE": "alphaq_portal.postgres",
         "NAME": database.name,
         "USER": database.user,
         "PASSWORD": database.password,

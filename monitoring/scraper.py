@@ -30,8 +30,8 @@ from monitoring.threads import DaemonThreads
 log = structlog.get_logger(__name__)
 #: What others may have changed is looked at this often.
 TICK_SECONDS = 1.0
-#: Writing takes a twentieth of the time at most, and what has come in waits for a second at most.
-WRITE_SHARE, WRITE_APART_SECONDS = 0.05, 1.0
+#: Writing takes a fiftieth of the time at most, and what has come in waits for a second at most.
+WRITE_SHARE, WRITE_APART_SECONDS = 0.02, 1.0
 #: Whoever sets `stop` is heeded within this.
 STOP_SECONDS = 0.25
 #: The registry is looked at this often; a new target is scraped within this and its interval.

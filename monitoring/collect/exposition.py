@@ -1,9 +1,9 @@
 """The fast reading of what a target says: a scrape looks almost like the one before.
 
 Text before the last space of a line identifies the line; a process remembers each it has read strictly once. While
-nothing but numbers changes, only lines that differ from the last scrape's are read (about half of a node_exporter's);
-else each line is looked up; what nobody has seen goes through `openmetrics`. A line with its own timestamp or an
-exemplar is never remembered, so it is always read strictly.
+little but numbers changes, only lines that differ from the last scrape's are read, and the few that came or went; else
+each line is looked up; what nobody has seen goes through `openmetrics`. A line with its own timestamp or an exemplar is
+never remembered, so it is always read strictly.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from .openmetrics import Malformed, Oversized, check_comment, read_line, read_va
 MAX_REMEMBERED = 500_000
 #: Prometheus gives every NaN of a target these bits (value.NormalNaN), so that none can pass for a stale marker.
 NORMAL_NAN = np.array([0x7FF8000000000001], np.uint64).view(np.float64)[0]
+#: So many places of a text may have got or lost lines, and so many lines at each, before all of them are looked up.
+MAX_SHIFTS, MAX_SHIFTED_LINES = 12, 8
 _COMMENT, _REJECTED = "#", ""
 
 
@@ -54,18 +56,31 @@ class Exposition:
 
 @dataclass(slots=True)
 class _Last:
-    """The scrape before: its lines, what stands before the last space of each, and which value each line gave.
+    """The scrape before: its lines, what stands before the last space of each, and their series and values.
 
-    `places`: index into `values` per line, -1 for comments. `heads` are the texts that `_memory` keeps, so they cost
-    eight bytes each.
+    `before`: intp (len(lines) + 1,), how many samples the lines before each give: a line that gives one gives
+    `keys[before[line]]`. `values`: float64 (len(keys),). Heads are objects shared by the whole process; a list of them
+    costs eight bytes each.
     """
 
     lines: list[bytes]
     heads: list[bytes]
-    places: NDArray[np.intp]
+    before: NDArray[np.intp]
     values: NDArray[np.float64]
     keys: tuple[str, ...]
-    samples: int
+
+
+@dataclass(slots=True)
+class _Difference:
+    """How a text differs from the one before.
+
+    `runs`: (first line, first line of the text before, length) of lines that stand in both, numbers aside. `changed`:
+    lines within runs whose numbers differ; `numbers`: their texts.
+    """
+
+    runs: list[tuple[int, int, int]]
+    changed: list[int]
+    numbers: list[bytes]
 
 
 class _Memory:
@@ -111,21 +126,30 @@ class Parser:
         return self._changed_only(lines) or _LineByLine(self, is_openmetrics).read(lines)
 
     def _changed_only(self, lines: list[bytes]) -> Exposition | None:
-        """Read only the lines that differ from the last scrape's; None when more than numbers has changed."""
+        """Read only the lines that differ from the last scrape's; None when too much has changed, or something odd."""
         last = self._last
-        if last is None or len(lines) != len(last.lines):
+        difference = _difference(lines, last) if last else None
+        if last is None or difference is None:
             return None
-        changed = list(compress(range(len(lines)), map(ne, lines, last.lines)))
-        parts = [lines[number].rpartition(b" ") for number in changed]
-        if [part[0] for part in parts] != [last.heads[number] for number in changed]:
+        is_same = len(lines) == len(last.lines) and difference.runs == [(0, 0, len(lines))]
+        now = last if is_same else _shifted(lines, last, difference.runs)
+        numbers, added = _numbers(difference.numbers), 0
+        if now is None or numbers is None or len(now.keys) > self.sample_limit:
             return None
-        numbers, places = _numbers([part[2] for part in parts]), last.places[changed]
-        if numbers is None or (places < 0).any():
-            return None
-        values = last.values.copy()
-        values[places] = numbers
-        last.lines, last.values = lines, values
-        return Exposition(last.keys, values, (), last.samples, 0)
+        changed = np.array(difference.changed, np.intp)
+        places = now.before[changed]
+        if (now.before[changed + 1] == places).any():
+            return None  # a comment says something else
+        if is_same:
+            now.lines, now.values = lines, last.values.copy()
+        else:
+            series = frozenset(now.keys)
+            if len(series) < len(now.keys):
+                return None  # one series twice
+            now.keys, added = self.learn(now.keys, series)
+            self._last = now
+        now.values[places] = numbers
+        return Exposition(now.keys, now.values, (), len(now.keys), added)
 
     def learn(self, keys: tuple[str, ...], series: frozenset[str]) -> tuple[tuple[str, ...], int]:
         """Return the series and how many are new; the last scrape's object where they are equal.
@@ -141,6 +165,80 @@ class Parser:
     def remember(self, last: _Last | None) -> None:
         """Keep what the next scrape will be compared with."""
         self._last = last
+
+
+def _difference(lines: list[bytes], last: _Last) -> _Difference | None:
+    """How the lines differ from the last ones; None when too many have come and gone."""
+    found = _Difference([], [], [])
+    line, old = 0, 0
+    while True:
+        common = min(len(lines) - line, len(last.lines) - old)
+        end = line + common
+        for number in compress(range(line, end), map(ne, lines[line:], last.lines[old:])):
+            head, _, text = lines[number].rpartition(b" ")
+            if head != last.heads[number - line + old]:
+                end = number
+                break
+            found.changed.append(number)
+            found.numbers.append(text)
+        if end > line:
+            found.runs.append((line, old, end - line))
+        line, old = end, old + end - line
+        if line == len(lines) and old == len(last.lines):
+            return found
+        step = _shift(lines[line : line + MAX_SHIFTED_LINES + 1], last.heads[old : old + MAX_SHIFTED_LINES + 1])
+        if step is None or len(found.runs) > MAX_SHIFTS:
+            return None
+        line, old = line + step[0], old + step[1]
+
+
+def _shift(lines: list[bytes], old_heads: list[bytes]) -> tuple[int, int] | None:
+    """How many lines came and how many went where two texts part; the end of a text matches the end of the other."""
+    heads = [line.rpartition(b" ")[0] for line in lines]
+    here: list[bytes | None] = heads + [None] * (len(heads) <= MAX_SHIFTED_LINES)
+    there: list[bytes | None] = old_heads + [None] * (len(old_heads) <= MAX_SHIFTED_LINES)
+    for step in range(1, MAX_SHIFTED_LINES + 1):
+        for came, went in ((step, 0), (0, step), (step, step)):
+            if came < len(here) and went < len(there) and here[came] == there[went]:
+                return came, went
+    return None
+
+
+def _shifted(lines: list[bytes], last: _Last, runs: list[tuple[int, int, int]]) -> _Last | None:
+    """What to keep of lines of which some are new: the values are the last ones where there are any.
+
+    None when one is new to this process.
+    """
+    heads: list[bytes] = []
+    is_sample: list[NDArray[np.bool_]] = []
+    keys: list[str] = []
+    values: list[NDArray[np.float64]] = []
+    before = last.before
+    for line, old, length in [*runs, (len(lines), len(last.lines), 0)]:
+        for new in lines[len(heads) : line]:
+            head, _, text = new.rpartition(b" ")
+            known = _memory.lines.get(head)
+            if known is None or (new[:7] == b"# TYPE " and new not in _memory.types):
+                return None
+            heads.append(known[0])
+            is_sample.append(np.array([known[1] is not _COMMENT]))
+            if known[1] is not _COMMENT:
+                number = _numbers([text])
+                if number is None:
+                    return None
+                keys.append(known[1])
+                values.append(number)
+        first, end = before[old], before[old + length]
+        heads += last.heads[old : old + length]
+        is_sample.append(np.diff(before[old : old + length + 1]).astype(bool))
+        keys += last.keys[first:end]
+        values.append(last.values[first:end])
+    return _Last(lines, heads, _counted(np.concatenate(is_sample)), np.concatenate(values), tuple(keys))
+
+
+def _counted(is_sample: NDArray[np.bool_] | list[bool]) -> NDArray[np.intp]:
+    """How many samples come before each line, and in all."""
+    return np.concatenate([[0], np.cumsum(is_sample, dtype=np.intp)])
 
 
 def _numbers(texts: list[bytes]) -> NDArray[np.float64] | None:
@@ -269,8 +367,7 @@ class _LineByLine:
             warnings.append(f"{self.rejected:,} series were left out: {self.first_rejected}")
         last = None
         if self.can_repeat and not repeated:
-            places = np.where(is_sample, np.cumsum(is_sample) - 1, -1)
-            last = _Last(lines, heads, places, values, keys, samples)
+            last = _Last(lines, heads, _counted(is_sample), values, keys)
         self.parser.remember(last)
         return Exposition(keys, values, self.own, samples, added, repeated, "; ".join(warnings))
 

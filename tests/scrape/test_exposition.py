@@ -230,14 +230,38 @@ def other_numbers(rng: random.Random, lines: list[tuple[str, str, str]]) -> list
     ]
 
 
-@pytest.mark.parametrize("seed", range(5))
+def few_moved(
+    rng: random.Random, lines: list[tuple[str, str, str]], names: list[str]
+) -> list[tuple[str, str, str]]:  # fmt: skip
+    """The same lines, some gone, some new, some elsewhere."""
+    lines = list(lines)
+    for _ in range(rng.randint(1, 4)):
+        place = rng.randint(0, len(lines))
+        step = rng.choice(["come", "go", "move"])
+        if step == "come":
+            lines[place:place] = some_lines(rng, names)[: rng.choice([1, 1, 2, 9])]
+        elif lines:
+            gone = lines.pop(min(place, len(lines) - 1))
+            if step == "move":
+                lines.insert(rng.randint(0, len(lines)), gone)
+    return lines
+
+
+@pytest.mark.parametrize("seed", range(10))
 def test_fast_and_strict_reading_agree_on_whatever_changes(seed):
     """Lines come, go, repeat and move, numbers change; a parser with a memory reads what one without any reads."""
     rng = random.Random(seed)
-    names = [f'm{number % 7}{{a="{number}",b="x {number}"}}' for number in range(40)] + ["plain", "# a comment", ""]
+    names = [f'm{number % 7}{{a="{number}",b="x {number}"}}' for number in range(40)]
+    names += ["plain", "# a comment", "", "# TYPE m1 gauge", "# HELP m1 of it"]
     parser, lines = Parser(1000), [("plain", " 1", "")]
-    for _ in range(150):
-        lines = other_numbers(rng, lines) if rng.random() < 0.7 else some_lines(rng, names)
+    for _ in range(300):
+        step = rng.random()
+        if step < 0.1:
+            lines = some_lines(rng, names)
+        elif step < 0.6:
+            lines = few_moved(rng, lines, names)
+        if step > 0.4:
+            lines = other_numbers(rng, lines)
         body = "".join(f"{name}{number}{time}\n" for name, number, time in lines).encode()
         fast = parser.read(body, False)
         remembered, exposition._memory.lines = exposition._memory.lines, {}

@@ -1,0 +1,1 @@
+"""Django's Postgres, as the portal uses it."""
