@@ -16,6 +16,8 @@ class _LostIsOperational(DatabaseErrorWrapper):
     Whoever waits for a database to come back must know both: what Postgres itself refuses always has a SQLSTATE.
     """
 
+    wrapper: base.DatabaseWrapper
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
