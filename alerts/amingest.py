@@ -15,10 +15,11 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models.base import ModelState
 
 from alerts import amlease, bulk, dispatch
 from alerts.amlease import Renewal
-from alerts.engine.fingerprint import InvalidAlert, PostedAlert, accept, fingerprint, merge
+from alerts.engine.fingerprint import InvalidAlert, PostedAlert, accept, fingerprints, merge
 from alerts.models import Alert
 
 # Any constant does that no other advisory lock of the portal has.
@@ -28,15 +29,20 @@ _FIELDS = [
     "annotations", "generator_url", "active_since", "fired_at", "ends_at", "is_timeout", "updated_at", "state",
     "resolved_at", "resolve_reason",
 ]  # fmt: skip
-# The newest row of each fingerprint: the one that fires, else the last that did.
-_NEWEST = """
-SELECT newest.id FROM unnest(%s::text[]) AS wanted (fingerprint), LATERAL (
-    SELECT id FROM alerts_alert WHERE fingerprint = wanted.fingerprint AND source = 'api' ORDER BY id DESC LIMIT 1
-) AS newest
-"""
+# One request at a time, and what it finds then: whether alerts have ended that nobody has written down yet, and the
+# newest row of each fingerprint, the one that fires, else the last that did. Two statements sent as one.
+_TURN = f"""
+SELECT pg_advisory_xact_lock(%(lock)s);
+SELECT ({amlease.HAS_OVERDUE}), ARRAY(
+    SELECT newest.id FROM unnest(%(keys)s::text[]) AS wanted (fingerprint), LATERAL (
+        SELECT id FROM alerts_alert WHERE fingerprint = wanted.fingerprint AND source = 'api' ORDER BY id DESC LIMIT 1
+    ) AS newest
+)
+"""  # noqa: S608  (our own text)
+# A line in the history of each new alert that fires.
 _FIRED = """
 INSERT INTO alerts_event (alert_id, at, kind, reason)
-SELECT v.id, v.at, 'firing', 'Posted to the API.' FROM unnest(%s::bigint[], %s::timestamptz[]) AS v (id, at)
+SELECT id, updated_at, 'firing', 'Posted to the API.' FROM fresh WHERE state = 'firing'
 """
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -81,7 +87,7 @@ class _Timeout:
     @cached_property
     def seconds(self) -> float:
         """How long to believe in an alert without an end."""
-        return amlease.settings(self._at).resolve_timeout_seconds
+        return amlease.resolve_timeout_seconds(self._at)
 
 
 # By content as posted, ends aside. A process that has not seen a content looks at the rows, so losing it costs time.
@@ -112,7 +118,7 @@ def ingest(items: Sequence[Any], at: datetime) -> Outcome:
     with transaction.atomic():
         _renew_known(items, renewals, fresh, outcome, at)
         if fresh:
-            _store(_accepted(fresh, at, timeout, outcome), at, outcome)
+            _store(_accepted(fresh, at, timeout, outcome), at, outcome, is_relaxed=bool(renewals))
     return outcome
 
 
@@ -186,7 +192,7 @@ def _accepted(
     fresh: Iterable[tuple[int, Any]], at: datetime, timeout: _Timeout, outcome: Outcome
 ) -> dict[str, tuple[PostedAlert, int]]:
     """The valid alerts by fingerprint, each with its content's number; the faults of the others go to `outcome`."""
-    posts: dict[str, tuple[PostedAlert, int]] = {}
+    valid: list[tuple[PostedAlert, int]] = []
     for place, (content, item) in enumerate(fresh):
         starts_at, ends_at = (_time(item.get(name), name, place) for name in ("startsAt", "endsAt"))
         try:
@@ -199,7 +205,9 @@ def _accepted(
         except InvalidAlert as error:
             outcome.problems.append(str(error))
             continue
-        key = fingerprint(post.labels)
+        valid.append((post, content))
+    posts: dict[str, tuple[PostedAlert, int]] = {}
+    for key, (post, content) in zip(fingerprints([post.labels for post, _ in valid]), valid, strict=True):
         earlier = posts.get(key)
         posts[key] = (merge(earlier[0], post, at) if earlier else post, content)
     return posts
@@ -223,26 +231,26 @@ class _Writes:
     contents: list[tuple[int, Alert]] = field(default_factory=list)
 
 
-def _store(posts: Mapping[str, tuple[PostedAlert, int]], at: datetime, outcome: Outcome) -> None:
+def _store(
+    posts: Mapping[str, tuple[PostedAlert, int]], at: datetime, outcome: Outcome, *, is_relaxed: bool
+) -> None:  # fmt: skip
     """Write posted alerts and route those that fired or resolved; call inside a transaction.
 
-    One request at a time: two that bring the same new alert would both insert it.
+    One request at a time: two that bring the same new alert would both insert it. is_relaxed: the transaction began
+    with renewals, whose commit need not reach the disk.
     """
     if not posts:
         return
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_INGEST_LOCK])
-    if amlease.has_overdue(at):
-        amlease.end_overdue(at)
-    rows = _newest(posts)
+    rows = _newest(posts, at)
     writes = _Writes()
     for key, (post, content) in posts.items():
         _decide(post, content, key, rows.get(key), at, writes)
-    bulk.insert(writes.new)
+    bulk.insert(writes.new, also=_FIRED)
     bulk.update(writes.changed, _FIELDS)
     amlease.renew(writes.renewals, at)
-    amlease.write_through()
-    _write_events(writes.told)
+    if is_relaxed or writes.renewals:
+        amlease.write_through()
+    bulk.insert([amlease.ended_event(row) for row in writes.told if row.state == Alert.State.RESOLVED])
     _remember(writes)
     outcome.new += len(writes.new)
     outcome.changed += len(writes.changed)
@@ -250,10 +258,13 @@ def _store(posts: Mapping[str, tuple[PostedAlert, int]], at: datetime, outcome: 
     dispatch.route(writes.told, at)
 
 
-def _newest(keys: Iterable[str]) -> dict[str, Alert]:
+def _newest(keys: Iterable[str], at: datetime) -> dict[str, Alert]:
+    """The rows that tell what is known of these fingerprints, locked, when it is this request's turn."""
     with connection.cursor() as cursor:
-        cursor.execute(_NEWEST, [list(keys)])
-        ids = [pk for (pk,) in cursor.fetchall()]
+        cursor.execute(_TURN, {"lock": _INGEST_LOCK, "keys": list(keys), "at": at})
+        has_overdue, ids = cursor.fetchone()
+    if has_overdue:
+        amlease.end_overdue(at)
     rows = Alert.objects.filter(pk__in=ids).select_for_update(no_key=True).order_by("id") if ids else ()
     return {row.fingerprint: row for row in rows}
 
@@ -279,20 +290,20 @@ def _decide(post: PostedAlert, content: int, key: str, row: Alert | None, at: da
         writes.contents.append((content, row))
 
 
-def _blank() -> tuple[list[str], list[Any]]:
-    """Names and values of an alert nobody knows anything about but that it was posted."""
-    names = [field.attname for field in Alert._meta.concrete_fields]
-    row = Alert(source=Alert.Source.API)
-    return names, [getattr(row, name) for name in names]
+# What an alert is of which nobody knows more than that it was posted: thirty defaults worked out once, not for each.
+_BLANK = {name: value for name, value in vars(Alert(source=Alert.Source.API)).items() if name != "_state"}
 
 
-_BLANK = _blank()
+def _new_row() -> Alert:
+    row = Alert.__new__(Alert)
+    row.__dict__.update(_BLANK, _state=ModelState())
+    return row
 
 
 def _begin(post: PostedAlert, content: int, key: str, at: datetime, writes: _Writes) -> None:
     labels = post.labels.as_dict()
-    row = Alert.from_db("default", *_BLANK)  # the defaults of thirty fields worked out once, not for each alert
-    row.pk, row._state.adding, row.fingerprint, row.labels = None, True, key, labels
+    row = _new_row()
+    row.fingerprint, row.labels = key, labels
     row.name, row.severity = labels.get("alertname", "")[:200], labels.get("severity", "")[:50]
     _fill(row, post, at)
     writes.new.append(row)
@@ -336,14 +347,6 @@ def _is_same(row: Alert, merged: PostedAlert) -> bool:
         and row.annotations == merged.annotations
         and row.generator_url == merged.generator_url[:2000]
     )
-
-
-def _write_events(rows: Sequence[Alert]) -> None:
-    """A line in the history of each: ten thousand model instances would take longer than all the rest."""
-    firing = [row for row in rows if row.state == Alert.State.FIRING]
-    if firing:
-        bulk.run(_FIRED, [[row.pk for row in firing], [row.updated_at for row in firing]])
-    bulk.insert([amlease.ended_event(row) for row in rows if row.state == Alert.State.RESOLVED])
 
 
 def _remember(writes: _Writes) -> None:

@@ -78,10 +78,19 @@ WITH ended AS (
 )
 UPDATE alerts_alert a SET ends_at = ended.ends_at FROM ended WHERE a.id = ended.id AND a.ends_at IS NULL
 """
-_HAS_OVERDUE = """
+# Whether there are posted alerts whose own end has come and was not written down yet.
+HAS_OVERDUE = """
 SELECT EXISTS (SELECT FROM alerts_alert WHERE state = 'firing' AND source = 'api' AND ends_at <= %(at)s)
 """
-_OVERDUE = f"SELECT next_check_at <= %(at)s, ({_HAS_OVERDUE}) FROM alerts_ingest"  # noqa: S608  (our own text)
+_OVERDUE = f"SELECT next_check_at <= %(at)s, ({HAS_OVERDUE}) FROM alerts_ingest"  # noqa: S608  (our own text)
+
+
+def resolve_timeout_seconds(at: datetime) -> float:
+    """How long an alert is believed in whose sender names no end."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT resolve_timeout_seconds FROM alerts_ingest")
+        found = cursor.fetchone()
+    return float(found[0] if found else settings(at).resolve_timeout_seconds)
 
 
 def settings(at: datetime) -> Ingest:
@@ -133,17 +142,10 @@ def ends_of(alert_ids: Collection[int], at: datetime) -> dict[int, datetime]:
     """The ends of those posted alerts whose rows have none of their own, by id."""
     if not alert_ids:
         return {}
-    timeout = settings(at).resolve_timeout_seconds
+    timeout = resolve_timeout_seconds(at)
     with connection.cursor() as cursor:
         cursor.execute(_ENDS.format(more="AND a.id = ANY(%(ids)s)"), {"ids": list(alert_ids), "timeout": timeout})
         return dict(cursor.fetchall())
-
-
-def has_overdue(at: datetime) -> bool:
-    """Whether there are posted alerts whose own end has come and was not written down yet."""
-    with connection.cursor() as cursor:
-        cursor.execute(_HAS_OVERDUE, {"at": at})
-        return bool(cursor.fetchone()[0])
 
 
 @transaction.atomic

@@ -2,7 +2,7 @@
 
 Hides the SQL: columns are sent as arrays and unnested. Values are the models' fields; defaults and auto fields of the
 database do not apply, signals are not sent. An array is sent as one text ('{1,2}'): of ARRAY[1, 2] the server would
-make an expression for each element.
+make an expression for each element. What all rows have in common, as most fields of new alerts, is sent once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from django.db import connection
@@ -27,28 +29,43 @@ def update(rows: Sequence[Model], names: Sequence[str]) -> None:
     run(
         f"UPDATE {_table(rows)} AS t SET {settings} FROM {_unnested([key, *fields])}"  # noqa: S608  (names of fields)
         f" WHERE t.{_quoted(key)} = v.{_quoted(key)}",
-        [_column(rows, field) for field in [key, *fields]],
+        [_array(list(map(attrgetter(field.attname), rows)), field) for field in [key, *fields]],
     )
 
 
-def insert(rows: Sequence[Model], *, ignore_conflicts: bool = False, with_keys: bool = True) -> None:
+def insert(
+    rows: Sequence[Model], *, ignore_conflicts: bool = False, with_keys: bool = True, also: str = ""
+) -> None:  # fmt: skip
     """Write new rows of one model and give them their keys; with `ignore_conflicts` they stay without.
 
-    Without `with_keys` they are not told their keys, which is cheaper where nobody asks.
+    Without `with_keys` they are not told their keys, which is cheaper where nobody asks. also: a statement that is
+    executed with it and may read the new rows from `fresh`.
     """
     if not rows:
         return
     fields = [field for field in rows[0]._meta.concrete_fields if not field.primary_key]
-    columns = ", ".join(_quoted(field) for field in fields)
-    values = ", ".join(_value(field) for field in fields)
+    own: list[Field[Any, Any]] = []  # fields sent row by row
+    values, common, columns = [], [], []
+    for field in fields:
+        held = list(map(attrgetter(field.attname), rows))
+        # The very same object, not an equal one: 0.0 equals -0.0. The first field is sent row by row in any case.
+        if own and len(set(map(id, held))) == 1:
+            values.append(_common_value(field))
+            common.append(_array(held[:1], field))
+        else:
+            values.append(_value(field))
+            columns.append(_array(held, field))
+            own.append(field)
     asks = with_keys and not ignore_conflicts
-    ending = "ON CONFLICT DO NOTHING" if ignore_conflicts else "ORDER BY place" + " RETURNING id" * asks
+    ending = "ON CONFLICT DO NOTHING" if ignore_conflicts else "ORDER BY place" + " RETURNING id" * (asks and not also)
     sql = (
-        f"INSERT INTO {_table(rows)} ({columns})"  # noqa: S608  (names of fields)
-        f" SELECT {values} FROM {_unnested(fields, with_place=True)} {ending}"
+        f"INSERT INTO {_table(rows)} ({', '.join(map(_quoted, fields))})"  # noqa: S608  (names of fields)
+        f" SELECT {', '.join(values)} FROM {_unnested(own, with_place=True)} {ending}"
     )
+    if also:
+        sql = f"WITH fresh AS ({sql} RETURNING *), also AS ({also}) SELECT id FROM fresh"  # noqa: S608  (our own text)
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_column(rows, field) for field in fields])
+        cursor.execute(sql, [*common, *columns])
         if asks:
             for row, (pk,) in zip(rows, cursor.fetchall(), strict=True):
                 row.pk, row._state.adding = pk, False
@@ -65,6 +82,7 @@ def _table(rows: Sequence[Model]) -> str:
     return connection.ops.quote_name(rows[0]._meta.db_table)
 
 
+@cache
 def _quoted(field: Field[Any, Any]) -> str:
     return connection.ops.quote_name(field.column)
 
@@ -75,20 +93,30 @@ def _unnested(fields: Sequence[Field[Any, Any]], *, with_place: bool = False) ->
     return f"unnest({arrays}){' WITH ORDINALITY' * with_place} AS v ({', '.join(names)})"
 
 
+@cache
+def _type(field: Field[Any, Any]) -> str:
+    return field.db_type(connection) or ""
+
+
+@cache
 def _array_type(field: Field[Any, Any]) -> str:
     # A cast to varchar(n) would cut in silence; a text that is too long must be refused.
-    type_ = field.db_type(connection)
-    return "text" if type_ is None or type_ == "jsonb" or type_.startswith("varchar") else type_
+    type_ = _type(field)
+    return "text" if not type_ or type_ == "jsonb" or type_.startswith("varchar") else type_
 
 
 def _value(field: Field[Any, Any]) -> str:
-    return f"v.{_quoted(field)}" + ("::jsonb" if field.db_type(connection) == "jsonb" else "")
+    return f"v.{_quoted(field)}" + ("::jsonb" if _type(field) == "jsonb" else "")
 
 
-def _column(rows: Sequence[Model], field: Field[Any, Any]) -> Any:
-    values = [getattr(row, field.attname) for row in rows]
-    type_ = field.db_type(connection) or ""
-    return array([json.dumps(value) for value in values] if type_ == "jsonb" else values, type_)
+def _common_value(field: Field[Any, Any]) -> str:
+    return f"(%s::{_array_type(field)}[])[1]" + ("::jsonb" if _type(field) == "jsonb" else "")
+
+
+def _array(values: Sequence[Any], field: Field[Any, Any]) -> Any:
+    if _type(field) != "jsonb":
+        return array(values, _type(field))
+    return array([None if value is None else json.dumps(value) for value in values], "jsonb")
 
 
 _TEXTS = ("text", "jsonb")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -113,8 +113,11 @@ def alert_line(alert: Alert, at: datetime, *, is_new: bool = False, flapping: st
 
 def unit_of(annotations: Mapping[str, str], expr: str) -> str:
     """The unit of an alert's value: the annotation `unit`, else what the expression measures (`bytes/s`)."""
-    if annotations.get("unit"):
-        return annotations["unit"]
+    return annotations.get("unit") or _measured_in(expr)
+
+
+@lru_cache(maxsize=4096)
+def _measured_in(expr: str) -> str:
     try:
         found = units.unit_of(promql.parse(expr))
     except promql.ParseError:

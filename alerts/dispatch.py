@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 
 from alerts import bulk, metrics, policy
 from alerts.engine import timing
@@ -31,7 +32,23 @@ INSERT INTO alerts_groupalert (group_id, alert_id, joined_at, muted_reason)
 SELECT v.group_id, v.alert_id, %s, '' FROM unnest(%s::bigint[], %s::bigint[]) AS v (group_id, alert_id)
 ON CONFLICT DO NOTHING
 """
+_LOCK = """
+SELECT id, key, next_flush_at, first_flush_at FROM alerts_group WHERE key = ANY(%s) ORDER BY id FOR NO KEY UPDATE
+"""
+_HURRY = """
+UPDATE alerts_group AS g SET next_flush_at = v.due FROM unnest(%s::bigint[], %s::timestamptz[]) AS v (id, due)
+WHERE g.id = v.id
+"""
 Wanted = Mapping[str, tuple[Destination, list[Alert]]]
+
+
+class _Locked(NamedTuple):
+    """What is read of a group that an alert joins."""
+
+    pk: int
+    key: str
+    next_flush_at: datetime
+    first_flush_at: datetime | None
 
 
 def group_key(destination: Destination) -> str:
@@ -92,15 +109,16 @@ def _wanted(alerts: Iterable[Alert], tree: policy.Routing) -> dict[str, tuple[De
     return found
 
 
-def _locked_groups(wanted: Wanted, tree: policy.Routing, at: datetime) -> tuple[dict[str, Group], Wanted]:
+def _locked_groups(wanted: Wanted, tree: policy.Routing, at: datetime) -> tuple[dict[str, _Locked], Wanted]:
     """The rows of all wanted groups, made where they are missing and there is room; and who belongs into which.
 
     Locked against the sweep of empty groups and in the order of their ids, so that two evaluations cannot deadlock.
     """
     is_bounded = False
     for _ in range(_TRIES):
-        rows = Group.objects.select_for_update(no_key=True).filter(key__in=wanted).order_by("id")
-        locked = {group.key: group for group in rows}
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCK, [list(wanted)])
+            locked = {row[1]: _Locked(*row) for row in cursor.fetchall()}
         missing = [key for key in wanted if key not in locked]
         if not missing:
             return locked, wanted
@@ -142,7 +160,7 @@ def _new_group(
     )
 
 
-def _hurry(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> None:
+def _hurry(groups: Mapping[str, _Locked], wanted: Wanted, at: datetime) -> None:
     """Let groups that never ticked tick at once for alerts that began long ago (AG-4)."""
     changed = []
     for key, group in groups.items():
@@ -153,12 +171,12 @@ def _hurry(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> None:
                 due, group.first_flush_at is not None, _starts_at(alert), at, destination.group_wait_seconds
             )
         if due != group.next_flush_at:
-            group.next_flush_at = due
-            changed.append(group)
-    bulk.update(changed, ["next_flush_at"])
+            changed.append((group.pk, due))
+    if changed:
+        bulk.run(_HURRY, [*map(list, zip(*changed, strict=True))])
 
 
-def _join(groups: Mapping[str, Group], wanted: Wanted, at: datetime) -> int:
+def _join(groups: Mapping[str, _Locked], wanted: Wanted, at: datetime) -> int:
     pairs = [(groups[key].pk, alert.pk) for key, (_, alerts) in wanted.items() for alert in alerts]
     return bulk.run(_JOIN, [at, *map(list, zip(*pairs, strict=True))])  # who is a member already stays as he is
 

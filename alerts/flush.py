@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from alerts import bulk, compose, escalate, flaps, policy, registry_hints, restate, suppressed
@@ -82,7 +82,10 @@ def due_groups(at: datetime, limit: int = 200) -> list[int]:
 
 def next_due_at() -> datetime | None:
     """When the next tick of any group is planned; None while there are no groups."""
-    return Group.objects.order_by("next_flush_at").values_list("next_flush_at", flat=True).first()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT min(next_flush_at) FROM alerts_group")
+        found: datetime | None = cursor.fetchone()[0]
+    return found
 
 
 def flush(group_id: int, at: datetime) -> list[int]:

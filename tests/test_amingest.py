@@ -280,3 +280,8 @@ def test_only_a_mere_resend_may_be_lost_with_a_crash_of_postgres():
     assert not commits_at_once()
     amingest.ingest([one, other], at(120))
     assert commits_at_once()
+    Alert.objects.filter(name="A").update(state="resolved", resolved_at=at(130), updated_at=at(130))
+    amingest.ingest([other], at(150))
+    assert not commits_at_once()
+    assert amingest.ingest([one], at(180)).new == 1  # taken for a resend until its row was looked at
+    assert commits_at_once()

@@ -62,6 +62,48 @@ def test_rows_know_their_keys_in_their_order():
     assert [Event.objects.get(pk=row.pk).reason for row in rows] == ["b", "a", "c"]
 
 
+def test_what_rows_have_in_common_arrives_in_each():
+    shared = {"a": ['"', None]}
+    rows = [build.alert(labels={"n": str(number)}) for number in range(3)]
+    Alert.objects.all().delete()
+    for row in rows:
+        row.pk, row.annotations, row.value, row.updated_at, row.name = None, shared, -0.0, T0, AWKWARD[5]
+    bulk.insert(rows)
+    found = Alert.objects.order_by("id")
+    assert list(found.values_list("annotations", "updated_at", "name")) == [(shared, T0, AWKWARD[5])] * 3
+    assert {str(row.value) for row in found} == {"-0.0"}
+    assert [row.labels["n"] for row in found] == ["0", "1", "2"]
+
+
+def test_equal_values_that_differ_arrive_as_they_are():
+    bulk.insert(events(value=[0.0, -0.0]))
+    assert [str(value) for value in Event.objects.order_by("id").values_list("value", flat=True)] == ["0.0", "-0.0"]
+
+
+def test_no_json_is_no_value():
+    """As Django writes it: what is missing is found by IS NULL, and a constraint on it holds."""
+    row = build.alert()
+    Alert.objects.all().delete()
+    row.pk, row.identity = None, None
+    bulk.insert([row])
+    assert Alert.objects.filter(identity__isnull=True).count() == 1
+
+
+def test_a_statement_may_go_along_that_reads_the_new_rows():
+    rows = [build.alert(labels={"n": str(number)}) for number in range(2)]
+    Alert.objects.all().delete()
+    for row in rows:
+        row.pk = None
+    bulk.insert(
+        rows,
+        also="INSERT INTO alerts_event (alert_id, at, kind, reason) SELECT id, updated_at, 'note', name FROM fresh",
+    )
+    assert [event.alert_id for event in Event.objects.filter(kind="note").order_by("alert_id")] == [
+        row.pk for row in rows
+    ]
+    assert [Alert.objects.get(pk=row.pk).labels["n"] for row in rows] == ["0", "1"]
+
+
 def test_json_and_booleans_are_updated():
     rows = [build.alert(labels={"n": str(number)}) for number in range(2)]
     for row, text in zip(rows, AWKWARD[3:5], strict=True):

@@ -37,7 +37,8 @@ class Group(models.Model):
 class GroupAlert(models.Model):
     """An alert is in a group from its routing until its resolve was reported."""
 
-    group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="members")
+    # groupalert_once begins with it.
+    group = models.ForeignKey(Group, on_delete=models.CASCADE, related_name="members", db_index=False)
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="memberships")
     joined_at = models.DateTimeField()
     muted_reason = models.TextField(blank=True)  # why the last flush left it out; empty when it spoke of it

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from alerts.engine.fingerprint import InvalidAlert, PostedAlert, accept, fingerprint, merge
+from alerts.engine.fingerprint import (
+    InvalidAlert,
+    PostedAlert,
+    accept,
+    fingerprint,
+    fingerprint_of_pairs,
+    fingerprints,
+    merge,
+)
 from monitoring.promql import Labels
 
 RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "oracle" / "recorded"
@@ -36,6 +44,14 @@ def posted(starts: float, ends: float, *, updated: float = 0, is_timeout: bool =
 )
 def test_AI_5_fingerprints_are_those_of_alertmanager(labels: dict[str, str], expected: str) -> None:
     assert fingerprint(Labels.of(labels)) == expected
+
+
+def test_AI_5_fingerprints_of_many_alerts_are_those_of_each() -> None:
+    texts = ["", "a", "ü😀", "x" * 37, "y" * 5000, "\x00"]
+    sets = [Labels.of({f"l{n}": text for n in range(count)}) for text in texts for count in (0, 1, 3)]
+    assert fingerprints(sets) == [fingerprint_of_pairs(one) for one in sets]
+    assert fingerprints(sets[::-1]) == fingerprints(sets)[::-1]
+    assert fingerprints([]) == []
 
 
 def test_AI_5_fingerprints_agree_with_every_recorded_alert() -> None:
