@@ -8,7 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from django.conf import settings
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 
 from alerts import deliver, digest, dispatch
 from alerts.alert_series import VALUE_SERIES
@@ -745,6 +745,39 @@ def test_dl2_a_receipt_waits_for_a_database_that_went_away(slack, hook):
     sending.join(30)
     assert outcomes == [{SENT: 1}]
     assert (only().state, len(slack.messages("hook"))) == (SENT, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_dl2_a_claim_that_finds_no_database_forgets_nothing_that_is_being_sent(slack, hook, monkeypatch):
+    slack.set_mode("hook", "slow", seconds=1.3)
+    real, claims = deliver.claim, []
+
+    def claim(*args, **named):
+        claims.append(args)
+        if len(claims) == 2:
+            raise OperationalError("the database system is in recovery mode")
+        return real(*args, **named)
+
+    monkeypatch.setattr(deliver, "claim", claim)
+    fire()
+    dispatch.flush_due(seconds(10))
+    assert deliver.run(seconds(10), "w") == {SENT: 1}
+    assert len(claims) > 2
+    assert (only().state, len(slack.messages("hook"))) == (SENT, 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_dl2_what_is_claimed_goes_as_composed_when_the_database_goes_then(slack, hook, monkeypatch):
+    def measured(parcels, at):
+        if parcels:
+            raise OperationalError("server closed the connection unexpectedly")
+        return parcels
+
+    monkeypatch.setattr(deliver, "_measured", measured)
+    fire()
+    dispatch.flush_due(seconds(10))
+    assert deliver.run(seconds(10), "w") == {SENT: 1}
+    assert (only().state, only().is_ambiguous, len(slack.messages("hook"))) == (SENT, False, 1)
 
 
 @pytest.mark.django_db(transaction=True)
