@@ -37,6 +37,8 @@ _PUT_OFF = timedelta(minutes=1)
 _LINK = """
 INSERT INTO alerts_notification_alerts (notification_id, alert_id) SELECT * FROM unnest(%s::bigint[], %s::bigint[])
 """
+# One transaction takes no more groups once it has this many members; they are locked so many at a time.
+_MOST_MEMBERS, _LOCKED_AT_ONCE = 2000, 25
 _NO_WAY_OUT = "no way out is configured"
 
 
@@ -116,9 +118,7 @@ def flush_due(at: datetime, limit: int = 200) -> list[int]:
 
 @transaction.atomic
 def _flush_rows(rows: QuerySet[Group], at: datetime, limit: int) -> list[int]:
-    # "no key": inserting a membership only needs the key to stay, so ticks and foreign keys do not wait on each other.
-    locked = rows.filter(next_flush_at__lte=at).select_for_update(skip_locked=True, no_key=True)
-    groups = list(locked.order_by("next_flush_at", "id")[:limit])
+    groups = _lock_due(rows, at, limit)
     if not groups:
         return []
     tree = policy.routing()
@@ -134,6 +134,26 @@ def _flush_rows(rows: QuerySet[Group], at: datetime, limit: int) -> list[int]:
         _advance(tick, at)
     bulk.update(groups, ["first_flush_at", "next_flush_at", "last_flush_at", "last_reason", "missed_flushes"])
     return _save(writes) + escalate.follow([_followed(tick) for tick in ticks], at)
+
+
+def _lock_due(rows: QuerySet[Group], at: datetime, limit: int) -> list[Group]:
+    """Up to `limit` groups that are due, the longest due first; fewer where they have many members.
+
+    What is locked here holds up other processes that flush, and whoever posts alerts into these groups.
+    """
+    # "no key": inserting a membership only needs the key to stay, so ticks and foreign keys do not wait on each other.
+    due = rows.filter(next_flush_at__lte=at).select_for_update(skip_locked=True, no_key=True)
+    due = due.order_by("next_flush_at", "id")
+    groups: list[Group] = []
+    members = 0
+    while members < _MOST_MEMBERS and len(groups) < limit:
+        wanted = min(_LOCKED_AT_ONCE, limit - len(groups))
+        some = list(due.exclude(pk__in=[group.pk for group in groups])[:wanted])
+        groups += some
+        if len(some) < wanted:
+            break
+        members += GroupAlert.objects.filter(group__in=some).count()
+    return groups
 
 
 def _followed(tick: _Tick) -> escalate.Followed:

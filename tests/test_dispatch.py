@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from alerts import dispatch, housekeeping, policy
+from alerts import flush as flush_module
 from alerts.models import (
     Alert,
     Event,
@@ -481,6 +482,15 @@ def test_many_groups_are_flushed_in_the_same_number_of_queries(way, django_asser
         alert(name=f"A{number}")
     with django_assert_max_num_queries(35):
         assert len(dispatch.flush_due(seconds(10))) == 20
+
+
+def test_a_transaction_takes_no_more_groups_once_it_has_many_members(way, monkeypatch):
+    """So that others may flush, and posts come in, while it composes."""
+    monkeypatch.setattr(flush_module, "_MOST_MEMBERS", 3)
+    monkeypatch.setattr(flush_module, "_LOCKED_AT_ONCE", 2)
+    for number in range(7):
+        alert(name=f"A{number}")
+    assert [len(dispatch.flush_due(seconds(10))) for _ in range(3)] == [4, 3, 0]
 
 
 def test_routing_many_alerts_takes_a_fixed_number_of_queries(way, django_assert_max_num_queries):
