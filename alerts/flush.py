@@ -253,7 +253,8 @@ def _choose_members(tick: _Tick, at: datetime) -> None:
     ranked = sorted(tick.members, key=lambda member: (member.pk in firing, member.alert_id))
     speaking = {member.alert.fingerprint: member for member in ranked}
     kept = {member.pk for member in speaking.values()}
-    tick.stale = [member.pk for member in tick.members if member.pk not in kept | firing]
+    staying = kept | firing
+    tick.stale = [member.pk for member in tick.members if member.pk not in staying]
     tick.members = [member for member in tick.members if member.pk in kept]
 
 
