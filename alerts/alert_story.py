@@ -17,7 +17,7 @@ from alerts.engine.units import unit_of as unit_of_query
 from alerts.models import Alert, Escalation, Event, GroupAlert, Notification, Rule
 from alerts.prepared import limit_of
 from monitoring import promql
-from monitoring.promql import Labels, Limits, Matcher, QueryError
+from monitoring.promql import Limits, Matcher, QueryError
 
 # A page waits no longer for its chart.
 CHART_LIMITS = Limits(timeout_seconds=5.0, max_series=50_000)
@@ -54,7 +54,7 @@ def tell(alert: Alert, at: datetime) -> Story:
     rule = alert.rule
     limits = [limit_of(row) for row in rule.thresholds.all()] if rule else []
     unit = _unit(rule)
-    labels = Labels.of(alert.labels)
+    labels = alert.label_set
     explanation = explain(limits, labels, alert.fired_at or at, alert.severity) if limits else None
     memberships = GroupAlert.objects.filter(alert=alert).exclude(muted_reason="")
     messages = alert.notifications.select_related("integration__receiver").defer("message", "firing", "resolved")

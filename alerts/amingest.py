@@ -44,6 +44,7 @@ _FIRED = """
 INSERT INTO alerts_event (alert_id, at, kind, reason)
 SELECT id, updated_at, 'firing', 'Posted to the API.' FROM fresh WHERE state = 'firing'
 """
+_ONLY_TEXT = {str}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
@@ -161,7 +162,7 @@ def _check_shape(item: Any, place: int) -> None:
         pairs = item.get(name)
         if pairs is None and name == "annotations":
             continue
-        if not isinstance(pairs, dict) or not all(type(value) is str for value in pairs.values()):
+        if not isinstance(pairs, dict) or not set(map(type, pairs.values())) <= _ONLY_TEXT:
             raise SchemaError(f"{place}.{name} in body must be an object of strings")
     url = item.get("generatorURL")
     if url is not None and not isinstance(url, str):
@@ -214,6 +215,8 @@ def _accepted(
 
 
 def _refuse_nul(post: PostedAlert) -> None:
+    if "\x00" not in "".join([value for _, value in post.labels.pairs]) + "".join(post.annotations.values()):
+        return
     for what, pairs in (("label set", post.labels.pairs), ("annotations", post.annotations.items())):
         for name, value in pairs:
             if "\x00" in value:
@@ -303,7 +306,7 @@ def _new_row() -> Alert:
 def _begin(post: PostedAlert, content: int, key: str, at: datetime, writes: _Writes) -> None:
     labels = post.labels.as_dict()
     row = _new_row()
-    row.fingerprint, row.labels = key, labels
+    row.fingerprint, row.labels, row.label_set = key, labels, post.labels
     row.name, row.severity = labels.get("alertname", "")[:200], labels.get("severity", "")[:50]
     _fill(row, post, at)
     writes.new.append(row)

@@ -86,7 +86,7 @@ def _shown(rows: Sequence[Alert], wanted: Wanted, at: datetime) -> Iterator[Show
     muter = policy.muter(at, {row.rule_id for row in rows}, tree.intervals)
     ends = _ends(rows, at)
     for row in rows:
-        labels = Labels.of(row.labels)
+        labels = row.label_set
         if not matches_all(wanted.matchers, labels):
             continue
         receivers = tuple(dict.fromkeys(one.receiver for one in tree.tree.match(labels)))

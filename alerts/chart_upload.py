@@ -23,7 +23,7 @@ from alerts.engine.message import subject
 from alerts.engine.units import PLAIN, Unit, format_value, unit_of
 from alerts.models import Alert, Integration, Notification
 from monitoring import promql
-from monitoring.promql import Labels, QueryError
+from monitoring.promql import QueryError
 
 log = structlog.get_logger(__name__)
 # Later a chart would tell of another time than its message.
@@ -91,7 +91,7 @@ def _draw(row: Notification, at: datetime) -> tuple[str, bytes] | None:
     alerts = Alert.objects.filter(fingerprint__in=row.firing, groups=row.group, state=Alert.State.FIRING)
     for alert in alerts.select_related("rule", "threshold").order_by("id")[:3]:
         unit = _unit(alert)
-        name = f"{alert.name} {subject(Labels.of(alert.labels))}".strip()
+        name = f"{alert.name} {subject(alert.label_set)}".strip()
         picture = chart_image.png(
             name, alert_story.chart(alert, at), alert_story.chart_limits(alert), partial(_say, unit)
         )

@@ -94,7 +94,7 @@ def alert_line(alert: Alert, at: datetime, *, is_new: bool = False, flapping: st
     ends_at = (alert.resolved_at or alert.ends_at or at) if is_over else None
     threshold = alert.threshold
     return AlertLine(
-        labels=Labels.of(alert.labels),
+        labels=alert.label_set,
         fingerprint=alert.fingerprint,
         starts_at=alert.fired_at or alert.active_since,
         ends_at=ends_at,

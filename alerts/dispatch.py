@@ -20,7 +20,6 @@ from alerts.engine.routing import Destination, without_labels
 from alerts.flush import due_groups, flush, flush_due
 from alerts.models import Alert, Group, GroupAlert
 from alerts.restate import restate
-from monitoring.promql import Labels
 
 __all__ = ["due_groups", "flush", "flush_due", "group_key", "reroute", "restate", "route"]
 
@@ -101,7 +100,7 @@ def _wanted(alerts: Iterable[Alert], tree: policy.Routing) -> dict[str, tuple[De
     found: dict[str, tuple[Destination, list[Alert]]] = {}
     keys: dict[str, str] = {}
     for alert in alerts:
-        for destination in tree.tree.match(Labels.of(alert.labels)):
+        for destination in tree.tree.match(alert.label_set):
             key = keys.get(destination.group_key)
             if key is None:
                 key = keys[destination.group_key] = group_key(destination)

@@ -22,7 +22,6 @@ from alerts.engine.message_words import moment, span
 from alerts.engine.muting import SEVERITY_ORDER
 from alerts.escalation_policies import Book
 from alerts.models import Alert, Escalation, Event, Flap, Group, Integration, Notification, StepRun
-from monitoring.promql import Labels
 
 _STATE = Notification.State
 # Held escalations are looked at this often; an acknowledgement, given or taken back, wakes its escalation at once.
@@ -157,7 +156,7 @@ def _chosen(tick: Followed, book: Book) -> dict[int, list[Alert]]:
     """What a tick tells, by the policy that takes it."""
     chosen: dict[int, list[Alert]] = defaultdict(list)
     for alert in tick.told:
-        found = book.choose(Labels.of(alert.labels), tick.route_id)
+        found = book.choose(alert.label_set, tick.route_id)
         if found is not None:
             chosen[found.id].append(alert)
     return chosen

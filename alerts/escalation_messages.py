@@ -12,7 +12,6 @@ from alerts import compose, flaps, policy, rotas
 from alerts.engine import escalation as engine
 from alerts.engine import timing
 from alerts.models import Alert, Escalation, Group, Integration, Notification, NotifyLog, Receiver, Rota, StepRun
-from monitoring.promql import Labels
 
 _KIND = Notification.Kind
 WHY = "escalation"
@@ -85,7 +84,7 @@ def queue(
 
 
 def _upstream_key(group: Group, alerts: Sequence[Alert]) -> str:
-    for destination in policy.routing().tree.match(Labels.of(alerts[0].labels)):
+    for destination in policy.routing().tree.match(alerts[0].label_set):
         if destination.route_id == (group.route_id or policy.BUILT_IN_ROOT_ID):
             return destination.upstream_key
     return ""

@@ -23,7 +23,6 @@ from alerts.engine.muting import Muter, MuteReason
 from alerts.engine.routing import Route, Tree
 from alerts.engine.timing import Decision, GroupView, LogEntry, TimingSettings
 from alerts.models import Alert, Event, Group, GroupAlert, Integration, Mark, Notification, NotifyLog
-from monitoring.promql import Labels
 
 logger = structlog.get_logger(__name__)
 _STATE, _KIND = Notification.State, Notification.Kind
@@ -263,7 +262,7 @@ def _suppress(tick: _Tick, muter: Muter, at: datetime) -> None:
     rules = muter.inhibitor.dependencies
     if not rules:
         return
-    labels = [Labels.of(member.alert.labels) for member in tick.members if member.alert.fingerprint in tick.view.firing]
+    labels = [member.alert.label_set for member in tick.members if member.alert.fingerprint in tick.view.firing]
     parents = [own for own in labels if muter.inhibitor.is_parent(own)]
     if parents:
         tick.suppressed = suppressed.words(parents, rules, at)
@@ -447,7 +446,7 @@ def _dedup_key(tick: _Tick, integration: Integration | None) -> str:
 
 
 def _upstream_key(tick: _Tick, tree: Tree) -> str:
-    for destination in tree.match(Labels.of(tick.members[0].alert.labels)):
+    for destination in tree.match(tick.members[0].alert.label_set):
         if destination.route_id == tick.route.id:
             return destination.upstream_key
     return ""

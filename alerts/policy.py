@@ -150,7 +150,7 @@ def is_resolved(alert: models.Alert, at: datetime) -> bool:
 
 def subject(alert: models.Alert, at: datetime, *, is_told: bool = False) -> Subject:
     """One alert as muting sees it."""
-    return Subject(Labels.of(alert.labels), alert.rule_id, is_resolved(alert, at), is_told)
+    return Subject(alert.label_set, alert.rule_id, is_resolved(alert, at), is_told)
 
 
 def matchers(texts: Iterable[str]) -> tuple[Matcher, ...]:

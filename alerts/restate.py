@@ -20,7 +20,6 @@ from alerts.engine.routing import Route
 from alerts.engine.silences import SilenceIndex
 from alerts.models import Alert, Group, GroupAlert, Integration, Mark, Notification, NotifyLog
 from alerts.transmit import RESTATED
-from monitoring.promql import Labels
 
 _KIND = Notification.Kind
 _TOLD_KINDS = (_KIND.POST, _KIND.UPDATE)
@@ -71,7 +70,7 @@ def standing_notes(alerts: Collection[Alert], at: datetime) -> list[str]:
         silence.id: (silence, window)
         for alert in alerts
         if not policy.is_resolved(alert, at)
-        for silence, window in index.covering(Labels.of(alert.labels))
+        for silence, window in index.covering(alert.label_set)
     }
     silenced = [
         f"Silenced by {one.author or 'somebody'} until {moment(window.ends_at)}: {one.comment}"

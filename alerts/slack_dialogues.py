@@ -25,7 +25,7 @@ from alerts.engine.silences import Recurrence
 from alerts.engine.threshold_explain import Explanation, explain
 from alerts.models import Alert, Notification, Threshold
 from alerts.prepared import limit_of
-from monitoring.promql import Labels, Matcher
+from monitoring.promql import Matcher
 
 User = Any
 _SPANS = {"1h": timedelta(hours=1), "4h": timedelta(hours=4), "1d": timedelta(days=1), "1w": timedelta(weeks=1),
@@ -200,7 +200,7 @@ def _limited(alert_ids: Sequence[int]) -> Alert:
 def _deciding(alert: Alert, at: datetime) -> tuple[Explanation | None, Threshold | None]:
     """Why the limit of an alert is what it is, and the row that sets it."""
     rows = {row.pk: row for row in alert.rule.thresholds.all()} if alert.rule else {}
-    found = explain([limit_of(row) for row in rows.values()], Labels.of(alert.labels), at, alert.severity)
+    found = explain([limit_of(row) for row in rows.values()], alert.label_set, at, alert.severity)
     return found, rows.get(found.winner.id) if found.winner else None
 
 
@@ -220,7 +220,7 @@ def _number(text: str) -> float:
 
 
 def _name(alert: Alert) -> str:
-    return f"{alert.name} {subject(Labels.of(alert.labels))}".strip()
+    return f"{alert.name} {subject(alert.label_set)}".strip()
 
 
 def _metadata(message: Notification, alert_ids: Sequence[int]) -> str:

@@ -23,7 +23,7 @@ _TOLD = (Notification.State.SENT, Notification.State.QUEUED, Notification.State.
 
 def words(parents: Collection[Labels], rules: Sequence[InhibitRule], at: datetime) -> str:
     """What `parents` suppress at `at` in words, "" for nothing; `rules` are the dependencies that hold now."""
-    found = [Labels.of(alert.labels) for alert in below(parents, rules, at)]
+    found = [alert.label_set for alert in below(parents, rules, at)]
     if not found:
         return ""
     models = sorted({labels.get("model_name") for labels in found} - {""})
@@ -36,7 +36,7 @@ def of(alert: Alert, at: datetime) -> list[Alert]:
     """The alerts that one alert suppresses at `at`, the newest first."""
     if alert.state != Alert.State.FIRING or alert.is_shadow:
         return []
-    return below([Labels.of(alert.labels)], dependencies.now(at).rules, at)
+    return below([alert.label_set], dependencies.now(at).rules, at)
 
 
 def below(parents: Collection[Labels], rules: Sequence[InhibitRule], at: datetime) -> list[Alert]:
@@ -47,8 +47,8 @@ def below(parents: Collection[Labels], rules: Sequence[InhibitRule], at: datetim
     told = Notification.alerts.through.objects.filter(alert=OuterRef("pk"), notification__state__in=_TOLD)
     firing = Alert.objects.filter(wanted, ~Exists(told), state=Alert.State.FIRING, is_shadow=False)
     rows = list(firing.exclude(source=Alert.Source.API, ends_at__lte=at).order_by("-id"))
-    muted = set(muted_children(parents, rules, [Labels.of(row.labels) for row in rows]))
-    return [row for row in rows if Labels.of(row.labels) in muted]
+    muted = set(muted_children(parents, rules, [row.label_set for row in rows]))
+    return [row for row in rows if row.label_set in muted]
 
 
 def _by_target(rules: Iterable[InhibitRule]) -> Q | None:

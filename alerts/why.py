@@ -85,7 +85,7 @@ def walk(case: Case) -> Walk:
             routing.routes[destination.route_id].title,
             until_stop(_way_stages(case, alert, destination, muter)),
         )
-        for destination in routing.tree.match(Labels.of(alert.labels))
+        for destination in routing.tree.match(alert.label_set)
     )
     changed = rewind.changed_since(case.when)
     caveats = (f"The {' and '.join(changed)} were edited since; this walk takes them as they are now.",)
@@ -95,7 +95,7 @@ def walk(case: Case) -> Walk:
 def series_of(rule: Rule, when: datetime) -> list[Labels]:
     """Alerts of a rule to choose from at `when`: those there were, then what the record names as near a limit."""
     alerts = Alert.objects.filter(rule=rule, active_since__lte=when).order_by("-id")[:50]
-    found = [Labels.of(alert.labels) for alert in alerts if alert.resolved_at is None or alert.resolved_at > when]
+    found = [alert.label_set for alert in alerts if alert.resolved_at is None or alert.resolved_at > when]
     record = records.at(rule.group_id, when)
     mine = record.of(rule.pk) if record else None
     near = [Labels.of(one.labels) for one in mine.near] if mine else []
@@ -133,7 +133,7 @@ def _to_the_tree(case: Case, alert: Alert | None) -> Iterator[Stage]:
     yield ok("Rule's life", "The rule was live.")
     if alert.acknowledged_at is not None and alert.acknowledged_at <= case.when:
         yield note("Acknowledged", f"{alert.acknowledged_by or 'Somebody'} had it: nobody is reminded of it.")
-    receivers = [one.receiver for one in policy.routing().tree.match(Labels.of(alert.labels))]
+    receivers = [one.receiver for one in policy.routing().tree.match(alert.label_set)]
     yield ok("Route", f"It goes to {', '.join(receivers)}.")
 
 
@@ -277,7 +277,7 @@ def _state(case: Case, alert: Alert) -> Stage:
 def _way_stages(case: Case, alert: Alert, destination: Destination, muter: Muter) -> Iterator[Stage]:
     told = _messages(case, alert, destination)
     reason = muter.reason(
-        Subject(Labels.of(alert.labels), alert.rule_id), destination.active_intervals, destination.mute_intervals
+        Subject(alert.label_set, alert.rule_id), destination.active_intervals, destination.mute_intervals
     )
     if reason is not None and not told:
         until = f" Until {reason.until:%Y-%m-%d %H:%M} UTC." if reason.until else ""

@@ -69,7 +69,7 @@ class AlertWhyPage(PortalPageMixin, TemplateView):
             when=when,
             at=at,
             problem=problem,
-            walk=why.walk(why.Case(alert.rule, Labels.of(alert.labels), when, at)),
+            walk=why.walk(why.Case(alert.rule, alert.label_set, when, at)),
             **kwargs,
         )
 
@@ -92,7 +92,7 @@ class RouteTestPage(PortalPageMixin, TemplateView):
             except RouteError as error:
                 problem = f"The route tree cannot be used: {error}"
         firing = Alert.objects.filter(state=Alert.State.FIRING, is_shadow=False).order_by("-fired_at")[:_OFFERED]
-        offered = [(alert.name, _plain(Labels.of(alert.labels))) for alert in firing]
+        offered = [(alert.name, _plain(alert.label_set)) for alert in firing]
         return super().get_context_data(
             trail=[("Routes", reverse("admin:alerts_route_changelist"))], typed=typed, at=at, report=report,
             problem=problem, offered=offered, **kwargs,

@@ -140,9 +140,24 @@ def _merged_end(old: PostedAlert, new: PostedAlert, at: datetime) -> datetime:
 
 def _check_names(what: str, pairs: Mapping[str, str]) -> None:
     for name in pairs:
-        if not _NAME.fullmatch(name):
+        if not _is_name(name):
             raise InvalidAlert(f"invalid {what}: invalid name {name!r}")
-        try:
-            pairs[name].encode()
-        except UnicodeEncodeError as e:  # JSON can spell half a surrogate pair
-            raise InvalidAlert(f"invalid {what}: the value of {name} is not valid UTF-8") from e
+    try:
+        "".join(pairs.values()).encode()
+    except UnicodeEncodeError:  # JSON can spell half a surrogate pair
+        for name, value in pairs.items():
+            if not _is_utf8(value):
+                raise InvalidAlert(f"invalid {what}: the value of {name} is not valid UTF-8") from None
+
+
+@lru_cache(maxsize=10_000)
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.utils.functional import cached_property
 
 from alerts.models.rules import Rule, Severity, Threshold
+from monitoring.promql import Labels
 
 
 class Alert(models.Model):
@@ -104,6 +106,11 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.state})"
+
+    @cached_property
+    def label_set(self) -> Labels:
+        """Its labels as matchers and routes ask them; they never change, since they say which alert it is."""
+        return Labels.of(self.labels)
 
 
 class Event(models.Model):
