@@ -38,7 +38,7 @@ _ALL = 1_000_000
 _AHEAD = 4  # messages claimed for each thread
 _MEASURED_AT_ONCE = 16
 _LIVE = (_KIND.POST, _KIND.UPDATE)
-_RESULT_PAUSE_SECONDS = 0.02
+_RESULT_PAUSE_SECONDS, _STORM_PAUSE_SECONDS = 0.02, 0.1
 _LOOK_AGAIN_SECONDS = 1.0
 # How long to keep receipts for a database that went away; one whose message another worker has taken over is dropped.
 _RECEIPT_PATIENCE_SECONDS = 40.0
@@ -110,7 +110,8 @@ def run(
             # The same for receipts: let a few more finish with the first.
             # A second at most: what became due meanwhile must not wait for a channel that hangs.
             ready = wait(pending, timeout=_LOOK_AGAIN_SECONDS, return_when=FIRST_COMPLETED).done
-            ready |= wait(pending, timeout=_RESULT_PAUSE_SECONDS).done
+            pause_seconds = _STORM_PAUSE_SECONDS if len(pending) > threads else _RESULT_PAUSE_SECONDS
+            ready |= wait(pending, timeout=pause_seconds).done
             results = [(pending.pop(future), *future.result()) for future in ready]
             done.update(_receipts_kept(results, now, owner, clock))
 
