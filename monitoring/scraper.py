@@ -30,8 +30,11 @@ from monitoring.threads import DaemonThreads
 log = structlog.get_logger(__name__)
 #: What others may have changed is looked at this often.
 TICK_SECONDS = 1.0
-#: Writing takes a fiftieth of the time at most, and what has come in waits for a second at most.
-WRITE_SHARE, WRITE_APART_SECONDS = 0.02, 1.0
+#: Writing takes a fiftieth of the time, and what has come in waits for a quarter of a second at most, for rules see
+#: only what is written.
+WRITE_SHARE, WRITE_APART_SECONDS = 0.02, 0.25
+#: A database that is away is asked again after this.
+RETRY_SECONDS = 1.0
 #: Whoever sets `stop` is heeded within this.
 STOP_SECONDS = 0.25
 #: The registry is looked at this often; a new target is scraped within this and its interval.
@@ -149,7 +152,7 @@ class ScrapeLoop:
             log.warning("scraper_database_error", scraper=self.name, error=str(error), waiting=len(self._pending))
             connection.close()
             self._drop_beyond_limit()
-            self._next_write = time.monotonic() + WRITE_APART_SECONDS
+            self._next_write = time.monotonic() + RETRY_SECONDS
 
     # --- what is ours
 
