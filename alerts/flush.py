@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import structlog
 from django.db import connection, transaction
@@ -85,8 +86,7 @@ def next_due_at() -> datetime | None:
     """When the next tick of any group is planned; None while there are no groups."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT min(next_flush_at) FROM alerts_group")
-        found: datetime | None = cursor.fetchone()[0]
-    return found
+        return cast("datetime | None", cursor.fetchone()[0])
 
 
 def flush(group_id: int, at: datetime) -> list[int]:
@@ -144,14 +144,12 @@ def _lock_due(rows: QuerySet[Group], at: datetime, limit: int) -> list[Group]:
     due = rows.filter(next_flush_at__lte=at).select_for_update(skip_locked=True, no_key=True)
     due = due.order_by("next_flush_at", "id")
     groups: list[Group] = []
-    members = 0
-    while members < _MOST_MEMBERS and len(groups) < limit:
-        wanted = min(_LOCKED_AT_ONCE, limit - len(groups))
+    wanted, members = min(_LOCKED_AT_ONCE, limit), 0
+    while wanted and members < _MOST_MEMBERS:
         some = list(due.exclude(pk__in=[group.pk for group in groups])[:wanted])
         groups += some
-        if len(some) < wanted:
-            break
         members += GroupAlert.objects.filter(group__in=some).count()
+        wanted = min(_LOCKED_AT_ONCE, limit - len(groups)) if len(some) == wanted else 0
     return groups
 
 

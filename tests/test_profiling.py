@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from celery import Celery
+from celery import Celery, current_app
 from celery.contrib.testing.worker import start_worker
 from django.core.exceptions import ValidationError
 from django.urls import reverse
@@ -256,9 +256,12 @@ def worker(transactional_db):
         HELD.append([bytes(1000) for _ in range(500)])
         return "done"
 
+    ours = current_app._get_current_object()
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=20):
         yield work
     HELD.clear()
+    ours.set_current()  # a worker makes its app that of the whole process
+    ours.set_default()
     logs.configure("INFO")  # a worker sets up the logs of its process
 
 
