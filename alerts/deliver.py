@@ -67,6 +67,12 @@ def due(at: datetime, limit: int = 200) -> list[int]:
     return _claimable(at, limit)
 
 
+def is_due(at: datetime) -> bool:
+    """Whether it is worth looking for messages that may be sent now, or whose sender was lost."""
+    is_waiting = Q(state=_STATE.QUEUED, not_before__lte=at) | Q(state=_STATE.SENDING, lease_until__lte=at)
+    return Notification.objects.filter(is_waiting).exists()
+
+
 def send(notification_id: int, at: datetime, owner: str, *, clock: Clock = time.monotonic) -> str:
     """Send one message and return what became of it: its new state, or "not due" when there was nothing to do.
 

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial, wraps
 from typing import Any
@@ -53,6 +53,7 @@ EVALUATE_AT_MOST = timedelta(seconds=20)
 EVALUATIONS_APART = timedelta(milliseconds=50)
 # Whoever waits for samples is looked at again after this, and then after half of what it has waited.
 LOOK_AGAIN_SECONDS = 0.05
+_SIGN_OF_LIFE_SECONDS = 5.0
 
 
 # The due time for which this process has asked for a flush last.
@@ -85,13 +86,32 @@ def _tick(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
     return wrap
 
 
+def _say_alive(tick: str) -> None:
+    heartbeats.beat("tick", tick, _now().timestamp(), every_seconds=_SIGN_OF_LIFE_SECONDS)
+
+
+@shared_task(name="alerts.tasks.tick")
+def tick() -> None:
+    """Look once for everything that is due: the one message a second that beat sends, instead of one for each."""
+    for look in (evaluate_due, flush_due, escalate_due, _deliver_what_is_due):
+        with suppress(Exception):  # logged and counted by the look itself; the others are not to wait for it
+            look()
+    _say_alive("beat")  # beat, the broker and a worker work together
+
+
+@_tick("deliver")
+def _deliver_what_is_due() -> None:
+    if deliver.is_due(_now()):
+        _enqueue_delivery()
+
+
 @shared_task(name="alerts.tasks.evaluate_due")
 @_tick("evaluate")
 def evaluate_due() -> int:
     """Evaluate every group whose slot has come, plan those of the time until the next tick; returns how many."""
     _plan_evaluations(_now())
     done = _evaluate_due()
-    heartbeats.beat("tick", "evaluate", _now().timestamp())
+    _say_alive("evaluate")
     phases.settle(_now())
     return done
 
@@ -169,7 +189,7 @@ def flush_due() -> int:
     """Decide for every group that is due what is to be told; returns the number of messages."""
     amlease.settle(_now())
     made = _flush_due()
-    heartbeats.beat("tick", "flush", _now().timestamp())
+    _say_alive("flush")
     return made
 
 
@@ -207,7 +227,7 @@ def flush_soon(at_least_seconds: float = 0.0) -> None:
 def escalate_due() -> int:
     """Run every step of an escalation whose time has come; returns the number of messages."""
     made = len(escalate.run_due(_now()))
-    heartbeats.beat("tick", "escalate", _now().timestamp())
+    _say_alive("escalate")
     if made:
         _enqueue_delivery()
     due_at = escalate.next_due_at()
@@ -223,7 +243,7 @@ def escalate_due() -> int:
 @_tick("deliver")
 def deliver_due() -> dict[str, int]:
     """Send what is due, several channels side by side; returns how many ended in which state."""
-    heartbeats.beat("tick", "deliver", _now().timestamp())
+    _say_alive("deliver")
     with _alone(DELIVERY_LOCK) as is_alone:
         done = dict(deliver.run(_now(), f"{socket.gethostname()}:{os.getpid()}")) if is_alone else {}
     if done.get(Notification.State.SENT):
@@ -236,12 +256,6 @@ def deliver_due() -> dict[str, int]:
 def upload_charts() -> int:
     """Put charts into the threads of messages that arrived lately; returns how many arrived."""
     return chart_upload.upload_due(_now())
-
-
-@shared_task(name="alerts.tasks.beat_heartbeat")
-def beat_heartbeat() -> None:
-    """Proof that beat, the broker and a worker work together."""
-    heartbeats.beat("tick", "beat", _now().timestamp())
 
 
 @shared_task(name="alerts.tasks.keep_house")

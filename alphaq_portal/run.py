@@ -248,8 +248,7 @@ class PortalRun:
         queues, processes = "portal,deliver,ingest", str(self.env.worker_processes)
         celery = [*python, "celery", "-A"]
         worker = [*celery, "alphaq_portal", "worker", "-Q", queues, "-c", processes, "-n", "worker@%h", "-l", "INFO"]
-        schedule = str(self.env.run_dir / "beat")
-        beat = [*celery, "alphaq_portal.schedule", "beat", "-s", schedule, "--pidfile=", "-l", "WARNING"]
+        beat = [*celery, "alphaq_portal.schedule", "beat", "--pidfile=", "-l", "WARNING"]
         web = [*python, "gunicorn", "-c", "python:alphaq_portal.gunicorn", "alphaq_portal.wsgi"]
         assert self._listener is not None  # noqa: S101  (held since before the lock)
         listener = self._listener.fileno()
@@ -343,8 +342,7 @@ class PortalRun:
         children.stop_all([child for _, child in self._workers])
         children.stop_all([child for _, child in reversed(self._services)])
         self._book.unlink(missing_ok=True)
-        for path in (self.env.run_dir / "redis.sock", *self.env.run_dir.glob("beat*")):
-            path.unlink(missing_ok=True)
+        (self.env.run_dir / "redis.sock").unlink(missing_ok=True)
         shutil.rmtree(self.env.run_dir / "metrics", ignore_errors=True)
         self.say("stopped")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import redis
 import structlog
 from django.conf import settings
@@ -11,6 +13,8 @@ from redis.retry import Retry
 log = structlog.get_logger(__name__)
 KEPT_SECONDS = 3600
 PREFIX = "alphaq:alive:"
+# What this process wrote last, by kind and name: epoch seconds.
+_written: dict[tuple[str, str], float] = {}
 
 
 def connect(timeout_seconds: float = 1) -> redis.Redis:
@@ -23,14 +27,25 @@ def connect(timeout_seconds: float = 1) -> redis.Redis:
     )
 
 
-def beat(kind: str, name: str, at_seconds: float) -> None:
-    """Write that `kind`/`name` lived at `at_seconds` (epoch). A lost Redis is logged, never raised."""
+def beat(kind: str, name: str, at_seconds: float, *, every_seconds: float = 0.0) -> None:
+    """Write that `kind`/`name` lived at `at_seconds` (epoch). A lost Redis is logged, never raised.
+
+    every_seconds: write nothing when this process did so less than that before.
+    """
+    if 0 <= at_seconds - _written.get((kind, name), 0.0) < every_seconds:
+        return
     try:
-        with connect() as client:
-            client.hset(PREFIX + kind, name, at_seconds)
-            client.expire(PREFIX + kind, KEPT_SECONDS)
+        with _writer(settings.REDIS_URL).pipeline(transaction=False) as pipe:
+            pipe.hset(PREFIX + kind, name, at_seconds).expire(PREFIX + kind, KEPT_SECONDS).execute()
+        _written[kind, name] = at_seconds
     except redis.RedisError as error:
         log.warning("heartbeat_not_written", kind=kind, name=name, error=str(error))
+
+
+@cache
+def _writer(url: str) -> redis.Redis:
+    """One connection a process, kept: signs of life are given all the time."""
+    return connect()
 
 
 def last_beats(kind: str) -> dict[str, float]:

@@ -54,7 +54,7 @@ class ProfileRate(models.Model):
     name = models.CharField(
         max_length=300,
         help_text="A route as request_processed logs it, such as admin/alerts/rule/; or a task, such as "
-        "alerts.tasks.evaluate_due; * for all.",
+        "alerts.tasks.tick; * for all.",
     )
     ratio = models.FloatField(
         default=0.01, validators=[MinValueValidator(0), MaxValueValidator(1)],
