@@ -36,7 +36,9 @@ def beat(kind: str, name: str, at_seconds: float, *, every_seconds: float = 0.0)
         return
     try:
         with _writer(settings.REDIS_URL).pipeline(transaction=False) as pipe:
-            pipe.hset(PREFIX + kind, name, at_seconds).expire(PREFIX + kind, KEPT_SECONDS).execute()
+            pipe.hset(PREFIX + kind, name, at_seconds)
+            pipe.expire(PREFIX + kind, KEPT_SECONDS)
+            pipe.execute()
         _written[kind, name] = at_seconds
     except redis.RedisError as error:
         log.warning("heartbeat_not_written", kind=kind, name=name, error=str(error))
