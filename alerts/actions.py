@@ -452,6 +452,7 @@ def _hold_clocks(group_ids: Sequence[int]) -> None:
 def _end(alerts: Sequence[Alert], at: datetime, cause: str, words: str, user: User) -> None:
     for alert in alerts:
         alert.state, alert.resolved_at, alert.resolve_reason, alert.updated_at = Alert.State.RESOLVED, at, cause, at
-        alert.save(update_fields=["state", "resolved_at", "resolve_reason", "updated_at"])
+        alert.content_key = None
+        alert.save(update_fields=["state", "resolved_at", "resolve_reason", "updated_at", "content_key"])
         _note(alert, _KIND.RESOLVED, user, at, words)
     dispatch.route([alert for alert in alerts if not alert.is_shadow], at)

@@ -1,8 +1,8 @@
 """Alerts that others post: checked, merged with what is known, stored and dispatched in one transaction (AI-9).
 
 Source of the rules: Alertmanager 0.25, api/v2/api.go postAlertsHandler and types.Merge (ALERTING.md AI). Hides that a
-resend of alerts that have not changed does not touch their rows (alerts.amlease), and the memory that spares looking
-at them: content by content, which row it is and as of when.
+resend of alerts that have not changed does not touch their rows (alerts.amlease): each row has a key of the content it
+was posted with, and what comes with the same key is not looked at any closer.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
+from hashlib import blake2b
+from itertools import chain
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models.base import ModelState
 
 from alerts import amlease, bulk, dispatch
-from alerts.amlease import Renewal
+from alerts.amlease import Resend
 from alerts.engine.fingerprint import InvalidAlert, PostedAlert, accept, fingerprints, merge
 from alerts.models import Alert
 
 # Any constant does that no other advisory lock of the portal has.
 _INGEST_LOCK = 0x616C7069 + 1
-_MEMO_SIZE = 250_000
 _FIELDS = [
     "annotations", "generator_url", "active_since", "fired_at", "ends_at", "is_timeout", "updated_at", "state",
-    "resolved_at", "resolve_reason",
+    "resolved_at", "resolve_reason", "content_key",
 ]  # fmt: skip
 # One request at a time, and what it finds then: whether alerts have ended that nobody has written down yet, and the
 # newest row of each fingerprint, the one that fires, else the last that did. Two statements sent as one.
@@ -71,14 +72,6 @@ class Outcome:
         return bool(self.new or self.changed)
 
 
-@dataclass(slots=True)
-class _Known:
-    """The row that a content was found to be, as of `version`."""
-
-    alert_id: int
-    version: datetime
-
-
 class _Timeout:
     """The resolve timeout, read only when an alert without an end comes: a Prometheus always names one."""
 
@@ -91,65 +84,47 @@ class _Timeout:
         return amlease.resolve_timeout_seconds(self._at)
 
 
-# By content as posted, ends aside. A process that has not seen a content looks at the rows, so losing it costs time.
-_memo: dict[int, _Known] = {}
-
-
 def ingest(items: Sequence[Any], at: datetime) -> Outcome:
     """Store what was posted: every valid alert, and a sentence for each of the others (AI-4).
 
     items: the decoded JSON list. Raises SchemaError when it has not the API's shape; then nothing is stored.
     """
-    outcome = Outcome()
-    renewals: dict[int, tuple[Any, Renewal]] = {}
-    fresh: list[tuple[int, Any]] = []
-    timeout = _Timeout(at)
-    for place, item in enumerate(items):
-        content = _content(item)
-        known = _memo.get(content)
-        if known is None:
-            _check_shape(item, place)
-            fresh.append((content, item))
-            continue
-        ends_at = _time(item.get("endsAt"), "endsAt", place) or at + timedelta(seconds=timeout.seconds)
-        if ends_at > at and known.alert_id not in renewals:
-            renewals[known.alert_id] = (content, Renewal(known.alert_id, known.version, ends_at))
-        else:
-            fresh.append((content, item))
-    with transaction.atomic():
-        _renew_known(items, renewals, fresh, outcome, at)
-        if fresh:
-            _store(_accepted(fresh, at, timeout, outcome), at, outcome, is_relaxed=bool(renewals))
+    outcome, timeout = Outcome(), _Timeout(at)
+    posted = [_posting(item, place, at, timeout) for place, item in enumerate(items)]
+    resent = {one.content_key: one for one in posted if one.may_renew(at)}
+    unknown = amlease.renew([*resent.values()], at)
+    outcome.renewed = len(resent) - len(unknown)
+    fresh = [
+        (one.content_key, item) for one, item in zip(posted, items, strict=True)
+        if one.content_key in unknown or not one.may_renew(at)
+    ]  # fmt: skip
+    if fresh:
+        with transaction.atomic():
+            _store(_accepted(fresh, at, timeout, outcome), at, outcome)
     return outcome
 
 
-def _renew_known(
-    items: Sequence[Any], renewals: Mapping[int, tuple[int, Renewal]], fresh: list[tuple[int, Any]], outcome: Outcome,
-    at: datetime,
-) -> None:  # fmt: skip
-    """Renew what the memory knows; what is no longer so is looked at like something new."""
-    alive = amlease.renew([renewal for _, renewal in renewals.values()], at)
-    outcome.renewed += len(alive)
-    stale = {content for pk, (content, _) in renewals.items() if pk not in alive}
-    if stale:
-        fresh += [(content, item) for item in items if (content := _content(item)) in stale]
-        for content in stale:
-            _memo.pop(content, None)
+def _posting(item: Any, place: int, at: datetime, timeout: _Timeout) -> Resend:
+    """One element of a request, if it is of an alert that is known; raises SchemaError where it is no alert at all.
 
-
-def _content(item: Any) -> int:
-    """A number for everything about a posted alert but its end; 0 for what is no alert at all.
-
-    Python's own hash is keyed afresh in every process, so no sender can make two contents meet.
+    Its key is 64 bits of a hash of everything but its times; that it names an end belongs to it. Two contents that meet
+    by chance are to be expected once in some 10^9 alerts that fire together.
     """
     try:
-        labels, annotations = item["labels"], item.get("annotations") or {}
-        return hash((
-            tuple(labels.items()), tuple(annotations.items()), item.get("startsAt"), item.get("generatorURL"),
-            item.get("endsAt") is None,
-        )) or 1  # fmt: skip
+        annotations, url = item.get("annotations"), item.get("generatorURL")
+        starts_at = _time(item.get("startsAt"), "startsAt", place)
+        ends_at = _time(item.get("endsAt"), "endsAt", place)
+        text = "\0".join([
+            *chain.from_iterable(sorted(item["labels"].items())), "\1",
+            *chain.from_iterable(() if annotations is None else sorted(annotations.items())), "\1",
+            "" if url is None else url, "" if ends_at is None else "ends",
+        ])  # fmt: skip
     except (TypeError, KeyError, AttributeError):
-        return 0
+        _check_shape(item, place)
+        raise
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    key = int.from_bytes(digest, "little", signed=True)
+    return Resend(key, starts_at or at, ends_at or at + timedelta(seconds=timeout.seconds))
 
 
 def _check_shape(item: Any, place: int) -> None:
@@ -225,22 +200,17 @@ def _refuse_nul(post: PostedAlert) -> None:
 
 @dataclass
 class _Writes:
-    """What a request comes to: rows to insert, rows to update, alerts that only got a new end, and what is told."""
+    """What a request comes to: rows to insert, rows to update, and what is told."""
 
     new: list[Alert] = field(default_factory=list)
     changed: list[Alert] = field(default_factory=list)
-    renewals: list[Renewal] = field(default_factory=list)
     told: list[Alert] = field(default_factory=list)  # that fire or resolve by this request
-    contents: list[tuple[int, Alert]] = field(default_factory=list)
 
 
-def _store(
-    posts: Mapping[str, tuple[PostedAlert, int]], at: datetime, outcome: Outcome, *, is_relaxed: bool
-) -> None:  # fmt: skip
+def _store(posts: Mapping[str, tuple[PostedAlert, int]], at: datetime, outcome: Outcome) -> None:
     """Write posted alerts and route those that fired or resolved; call inside a transaction.
 
-    One request at a time: two that bring the same new alert would both insert it. is_relaxed: the transaction began
-    with renewals, whose commit need not reach the disk.
+    One request at a time: two that bring the same new alert would both insert it.
     """
     if not posts:
         return
@@ -250,14 +220,9 @@ def _store(
         _decide(post, content, key, rows.get(key), at, writes)
     bulk.insert(writes.new, also=_FIRED)
     bulk.update(writes.changed, _FIELDS)
-    amlease.renew(writes.renewals, at)
-    if is_relaxed or writes.renewals:
-        amlease.write_through()
     bulk.insert([amlease.ended_event(row) for row in writes.told if row.state == Alert.State.RESOLVED])
-    _remember(writes)
     outcome.new += len(writes.new)
     outcome.changed += len(writes.changed)
-    outcome.renewed += len(writes.renewals)
     dispatch.route(writes.told, at)
 
 
@@ -283,14 +248,10 @@ def _decide(post: PostedAlert, content: int, key: str, row: Alert | None, at: da
         _begin(merged, content, key, at, writes)  # a new episode: the old one stays as history
     elif is_over:
         _end(row, merged, was_over, at, writes)
-    elif _is_same(row, merged):
-        if row.ends_at != merged.ends_at:
-            writes.renewals.append(Renewal(row.pk, row.updated_at, merged.ends_at))
-        writes.contents.append((content, row))
     else:
-        _fill(row, merged, at)
+        # A process whose clock is ahead may have stored another content as the later one.
+        _fill(row, merged, content if merged.updated_at == post.updated_at else None, at)
         writes.changed.append(row)
-        writes.contents.append((content, row))
 
 
 # What an alert is of which nobody knows more than that it was posted: thirty defaults worked out once, not for each.
@@ -308,25 +269,24 @@ def _begin(post: PostedAlert, content: int, key: str, at: datetime, writes: _Wri
     row = _new_row()
     row.fingerprint, row.labels, row.label_set = key, labels, post.labels
     row.name, row.severity = labels.get("alertname", "")[:200], labels.get("severity", "")[:50]
-    _fill(row, post, at)
+    _fill(row, post, content, at)
     writes.new.append(row)
     writes.told.append(row)
-    if row.state == Alert.State.FIRING:
-        writes.contents.append((content, row))
 
 
 def _end(row: Alert, merged: PostedAlert, was_over: bool, at: datetime, writes: _Writes) -> None:
     """A resolve: news the first time, then at most a better known end."""
     if was_over and row.resolved_at == merged.ends_at:
         return
-    _fill(row, merged, at)
+    _fill(row, merged, None, at)
     writes.changed.append(row)
     if not was_over:
         writes.told.append(row)
 
 
-def _fill(row: Alert, post: PostedAlert, at: datetime) -> None:
+def _fill(row: Alert, post: PostedAlert, content: int | None, at: datetime) -> None:
     is_over = post.is_resolved(at)
+    row.content_key = None if is_over else content
     row.annotations, row.generator_url = dict(post.annotations), post.generator_url[:2000]
     row.active_since = row.fired_at = post.starts_at
     row.ends_at, row.is_timeout, row.updated_at = post.ends_at, post.is_timeout, at
@@ -340,20 +300,3 @@ def _posted(row: Alert, post: PostedAlert) -> PostedAlert:
         post.labels, row.fired_at or row.active_since, row.ends_at or max(post.ends_at, post.updated_at),
         row.updated_at, row.annotations, row.generator_url, row.is_timeout,
     )  # fmt: skip
-
-
-def _is_same(row: Alert, merged: PostedAlert) -> bool:
-    """Whether nothing but the end differs."""
-    return (
-        row.fired_at == merged.starts_at
-        and row.is_timeout == merged.is_timeout
-        and row.annotations == merged.annotations
-        and row.generator_url == merged.generator_url[:2000]
-    )
-
-
-def _remember(writes: _Writes) -> None:
-    if len(_memo) + len(writes.contents) > _MEMO_SIZE:
-        _memo.clear()
-    for content, row in writes.contents:
-        _memo[content] = _Known(row.pk, row.updated_at)

@@ -78,6 +78,8 @@ class _Logs:
 
 def _problem_in(line: str) -> str:
     """What an error line says, short enough for a screen; "" for any other line."""
+    if not any(level in line for level in PLAIN_LEVELS):  # most lines: not worth a parser
+        return ""
     try:
         entry = json.loads(line) if line.startswith("{") else {}
     except ValueError:

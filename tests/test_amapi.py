@@ -12,19 +12,13 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
-from alerts import amingest
 from alerts.models import Alert, Event, InhibitRule, Silence
 from tests import build
 from tests.people import member, signed_in
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("services")]
 FAR = {"REMOTE_ADDR": "192.0.2.7"}
 UNKNOWN = "11111111-1111-1111-1111-111111111111"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_memory(services):
-    amingest._memo.clear()
 
 
 def get(path, status=200, client=None, **query):

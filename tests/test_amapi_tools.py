@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from alerts import amfile, amingest
+from alerts import amfile
 from alerts.models import Alert, Silence
 from tests import build
 from tests.portal import free_port
@@ -32,7 +32,6 @@ groups:
 @pytest.fixture
 def url(live_server):
     """The address of a portal with two receivers."""
-    amingest._memo.clear()
     root = build.route(receiver=build.receiver("default"))
     build.route(root, matchers=['team="ml"'], receiver=build.receiver("ml-oncall"))
     return live_server.url

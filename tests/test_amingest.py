@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from alerts import amingest, amlease
 from alerts.engine.fingerprint import fingerprint
@@ -15,11 +15,6 @@ from tests import build
 from tests.build import T0
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _fresh_memory():
-    amingest._memo.clear()
 
 
 def at(seconds: float) -> datetime:
@@ -143,7 +138,7 @@ def test_a_resend_writes_one_row_a_request_and_touches_no_alert(django_assert_nu
     amingest.ingest(items, at(0))
     amingest.ingest([{**item, "endsAt": at(300).isoformat()} for item in items], at(60))
     before = list(Alert.objects.order_by("id").values())
-    with django_assert_num_queries(4):  # begin and end of the transaction, a lock, one statement
+    with django_assert_num_queries(1):
         outcome = amingest.ingest([{**item, "endsAt": at(360).isoformat()} for item in items], at(120))
     assert (outcome.renewed, outcome.is_routed) == (50, False)
     assert list(Alert.objects.order_by("id").values()) == before
@@ -170,11 +165,34 @@ def test_only_those_end_that_were_not_resent():
     assert amlease.settle(at(240)) == 1
 
 
-def test_another_process_that_never_saw_the_alert_renews_it_as_well():
-    post(now=0, starts=0, ends=100)
-    amingest._memo.clear()
-    assert post(now=50, starts=0, ends=150).renewed == 1
+def test_it_is_renewed_whatever_the_order_of_its_labels_and_a_later_start():
+    post(now=0, starts=0, ends=100, labels={"a": "1", "b": "2"}, annotations={"x": "1", "y": "2"})
+    outcome = post(now=50, starts=20, ends=150, labels={"b": "2", "a": "1"}, annotations={"y": "2", "x": "1"})
+    assert (outcome.renewed, outcome.changed) == (1, 0)
     assert amlease.settle(at(120)) == 0
+    assert Alert.objects.get().fired_at == at(0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"starts": -10}, {"starts": 70, "ends": 200}, {"annotations": {"summary": "b"}}, {"annotations": {}},
+        {"generatorURL": "http://b"}, {"ends": None}, {"labels": {"host": "b"}}, {"labels": {}},
+        {"labels": {}, "annotations": {"host": "a", "summary": "a"}},
+    ],
+)  # fmt: skip
+def test_what_differs_in_anything_but_a_later_end_is_looked_at(other):
+    first = {"starts": 0, "ends": 100, "labels": {"host": "a"}, "annotations": {"summary": "a"}}
+    post(now=0, **first, generatorURL="http://a")
+    outcome = post(now=50, **{"generatorURL": "http://a", **first, "ends": 150, **other})
+    assert (outcome.renewed, outcome.changed + outcome.new) == (0, 1)
+
+
+def test_a_resolve_and_a_resend_of_the_same_content_in_one_request_are_both_taken():
+    item = {"labels": {"alertname": "X"}, "startsAt": at(0).isoformat()}
+    amingest.ingest([{**item, "endsAt": at(100).isoformat()}], at(0))
+    outcome = amingest.ingest([{**item, "endsAt": at(end).isoformat()} for end in (150, 40)], at(50))
+    assert (outcome.renewed, outcome.changed) == (1, 1)
 
 
 def test_what_was_posted_before_a_resolve_keeps_nothing_alive():
@@ -186,7 +204,7 @@ def test_what_was_posted_before_a_resolve_keeps_nothing_alive():
     assert not Alert.objects.filter(state="firing").exists()
 
 
-def test_a_memory_of_a_row_that_changed_is_not_trusted():
+def test_one_that_was_resolved_by_hand_is_not_renewed():
     post(now=0, starts=0, ends=100)
     post(now=10, starts=0, ends=110)
     Alert.objects.update(state="resolved", resolved_at=at(20), updated_at=at(20))  # by hand, in another process
@@ -272,16 +290,17 @@ def commits_at_once():
         return cursor.fetchone()[0] == "on"
 
 
-def test_only_a_mere_resend_may_be_lost_with_a_crash_of_postgres():
+@pytest.mark.django_db(transaction=True)
+def test_only_a_mere_resend_may_be_lost_with_a_crash_of_postgres(monkeypatch):
     one, other = ({"labels": {"alertname": name}, "startsAt": at(0).isoformat()} for name in ("A", "B"))
+    durable, store = [], amingest._store
+    monkeypatch.setattr(amingest, "_store", lambda *given: durable.append(commits_at_once()) or store(*given))
     amingest.ingest([one], at(0))
-    assert commits_at_once()
-    amingest.ingest([one], at(60))
-    assert not commits_at_once()
+    with transaction.atomic():
+        amingest.ingest([one], at(60))
+        assert not commits_at_once()
     amingest.ingest([one, other], at(120))
-    assert commits_at_once()
     Alert.objects.filter(name="A").update(state="resolved", resolved_at=at(130), updated_at=at(130))
-    amingest.ingest([other], at(150))
-    assert not commits_at_once()
-    assert amingest.ingest([one], at(180)).new == 1  # taken for a resend until its row was looked at
-    assert commits_at_once()
+    assert amingest.ingest([one, other], at(180)).new == 1
+    assert durable == [True] * 3
+    assert commits_at_once(), "the next request of this connection is not to inherit it"

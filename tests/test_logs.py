@@ -9,8 +9,10 @@ import logging
 import pytest
 import structlog
 from django.test import Client
+from hypothesis import given
+from hypothesis import strategies as st
 
-from alphaq_portal import logs
+from alphaq_portal import log_clean, logs
 
 SECRETS = [
     "xoxb-" + "1234-5678-abcdefghij",
@@ -81,3 +83,19 @@ def test_a_request_leaves_one_line_with_its_outcome(lines):
     assert (line["method"], line["path"], line["route"], line["status"]) == ("GET", "/health", "health", 200)
     assert line["duration"] >= 0
     assert len(line["request_id"]) == 32
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.text("abzT_019./:+-=@ \"'&?(", max_size=12),
+            st.sampled_from(["password", "token", "xoxb-", "xapp-", "bearer ", "https://", "cookie:", "api_key="]),
+        ),
+        max_size=6,
+    ).map("".join)
+)
+def test_a_text_that_is_taken_for_plain_is_one_that_no_shape_fits(text):
+    cleaned = text
+    for shape, instead in log_clean._SHAPES:
+        cleaned = shape.sub(instead, cleaned)
+    assert log_clean.Cleaner().text(text) == cleaned

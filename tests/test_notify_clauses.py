@@ -41,7 +41,6 @@ def _forget():
 
 def forget_all() -> None:
     """What a process that was killed forgets."""
-    amingest._memo.clear()
     alert_rows._memories.clear()
     policy._resolved.cache_clear()
 

@@ -46,6 +46,9 @@ class Alert(models.Model):
     resolved_at = models.DateTimeField(null=True, blank=True)
     ends_at = models.DateTimeField(null=True, blank=True)  # posted alerts: when they end by themselves
     is_timeout = models.BooleanField(default=False)  # ends_at is resolve_timeout, not what the sender said
+    content_key = models.BigIntegerField(
+        null=True, blank=True, editable=False
+    )  # a hash of what was posted, until it ends
     no_data_since = models.DateTimeField(null=True, blank=True)
     hold_seconds = models.FloatField(default=0)
     last_seen_at = models.DateTimeField(null=True, blank=True)
@@ -89,6 +92,9 @@ class Alert(models.Model):
             models.Index(
                 fields=["ends_at"], condition=models.Q(state="firing", source="api"), name="alert_posted_end"
             ),  # serves: which posted alerts have ended by themselves
+            models.Index(
+                fields=["content_key"], condition=models.Q(content_key__isnull=False), name="alert_posted_content"
+            ),  # serves: which alerts are resent as they are
         ]
         constraints = [
             models.UniqueConstraint(
