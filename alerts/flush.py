@@ -18,7 +18,8 @@ import structlog
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from alerts import bulk, compose, escalate, flaps, policy, registry_hints, restate, suppressed
+from alerts import bulk, compose, escalate, flaps, notify_log, policy, registry_hints, restate, suppressed
+from alerts import calm as calm_groups
 from alerts.engine import timing
 from alerts.engine.muting import Muter, MuteReason
 from alerts.engine.routing import Route, Tree
@@ -121,6 +122,19 @@ def _flush_rows(rows: QuerySet[Group], at: datetime, limit: int) -> list[int]:
     if not groups:
         return []
     tree = policy.routing()
+    calm = calm_groups.words(groups, tree, at)
+    for group in groups:
+        if group.pk in calm:
+            _advance(group, tree.route_of(group.route_id), calm[group.pk], at)
+    made = _tick([group for group in groups if group.pk not in calm], tree, at)
+    bulk.update(groups, ["first_flush_at", "next_flush_at", "last_flush_at", "last_reason", "missed_flushes"])
+    return made
+
+
+def _tick(groups: Sequence[Group], tree: policy.Routing, at: datetime) -> list[int]:
+    """Decide about groups that may have something to tell, and write it; returns the ids of their messages."""
+    if not groups:
+        return []
     ticks = _read(groups, tree)
     rule_ids = {member.alert.rule_id for tick in ticks for member in tick.members}
     muter = policy.muter(at, rule_ids, tree.intervals)
@@ -130,8 +144,7 @@ def _flush_rows(rows: QuerySet[Group], at: datetime, limit: int) -> list[int]:
         _mute(tick, muter, watched, at)
         _suppress(tick, muter, at)
         _tell(tick, tree.tree, at, writes)
-        _advance(tick, at)
-    bulk.update(groups, ["first_flush_at", "next_flush_at", "last_flush_at", "last_reason", "missed_flushes"])
+        _advance(tick.group, tick.route, "\n".join(tick.words) or "nothing to tell", at)
     return _save(writes) + escalate.follow([_followed(tick) for tick in ticks], at)
 
 
@@ -172,11 +185,7 @@ def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
     rows = GroupAlert.objects.filter(group__in=groups)
     for member in rows.select_related("alert__threshold", "alert__rule", "alert__acknowledged_by").order_by("alert_id"):
         members[member.group_id].append(member)
-    receivers = {tree.receiver_ids.get(route.receiver) for route in tree.routes.values()}
-    integrations: dict[int, list[Integration]] = defaultdict(list)
-    enabled = Integration.objects.filter(receiver__in=receivers - {None}, is_enabled=True)
-    for integration in enabled.select_related("receiver").order_by("id"):
-        integrations[integration.receiver_id].append(integration)
+    integrations = notify_log.ways_out(tree.receiver_of(group.route_id) for group in groups)
     # The outbox before the log: a message that arrives between the two is then found in both, which does no harm. The
     # other way round it would be in neither, and be told again.
     unsent: dict[str, dict[int | None, list[Notification]]] = defaultdict(lambda: defaultdict(list))
@@ -191,13 +200,12 @@ def _read(groups: Sequence[Group], tree: policy.Routing) -> list[_Tick]:
     hints = registry_hints.of(member.alert for own in members.values() for member in own)
     ticks = []
     for group in groups:
-        # A group of the built-in root outlives it until the alerts are routed again.
-        route = tree.routes.get(group.route_id or policy.BUILT_IN_ROOT_ID, tree.tree.root)
-        group.receiver_id = tree.receiver_ids.get(route.receiver)
-        ways = integrations[group.receiver_id] if group.receiver_id else []
+        group.receiver_id = tree.receiver_of(group.route_id)
+        ways = integrations.get(group.receiver_id or 0, [])
         ticks.append(
-            _Tick(group, route, group.next_flush_at, members[group.pk], ways, logs[group.key], unsent[group.key],
-                  marks=[mark for member in members[group.pk] for mark in marks.get(member.alert_id, ())], hints=hints)
+            _Tick(group, tree.route_of(group.route_id), group.next_flush_at, members[group.pk], ways, logs[group.key],
+                  unsent[group.key], hints=hints,
+                  marks=[mark for member in members[group.pk] for mark in marks.get(member.alert_id, ())])
         )  # fmt: skip
     return ticks
 
@@ -296,7 +304,7 @@ def _tell_one(tick: _Tick, integration: Integration, tree: Tree, at: datetime, w
     row = tick.logs.get(integration.pk)
     fixed = [message for message in open_ if not _can_withdraw(message)]
     queued = [message for message in open_ if _can_withdraw(message)]
-    log = _log_of(fixed[-1], row) if fixed else _log_of_row(row)
+    log = _log_of(fixed[-1], row) if fixed else notify_log.entry(row)
     settings = _settings(tick, integration.send_resolved)
     decision = timing.decide(
         tick.view, log, tick.planned, settings,
@@ -353,13 +361,7 @@ def _settings(tick: _Tick, send_resolved: bool) -> TimingSettings:
         for member in tick.members
         if member.alert.fingerprint in tick.view.muted_resolved
     )
-    return TimingSettings(
-        group_interval_seconds=tick.route.group_interval_seconds,
-        repeat_interval_seconds=tick.route.repeat_interval_seconds,
-        send_resolved=send_resolved,
-        announce_after_swallowed_resolve=by_silence,
-        tell_missed_episodes=True,
-    )
+    return notify_log.settings(tick.route, send_resolved=send_resolved, was_silenced=by_silence)
 
 
 def _hold(tick: _Tick, at: datetime) -> str:
@@ -384,13 +386,6 @@ def _log_of(message: Notification, row: NotifyLog | None) -> LogEntry:
     planned = row.told_at if row and message.kind == _KIND.UPDATE else message.flushed_at
     expires_at = message.log_expires_at or message.flushed_at
     return LogEntry(frozenset(message.firing), frozenset(message.resolved), planned, expires_at)
-
-
-def _log_of_row(row: NotifyLog | None) -> LogEntry | None:
-    # told_at and not flushed_at: an edit notifies nobody, so repeats count from the last new message (DL-10).
-    return None if row is None else LogEntry(
-        frozenset(row.firing), frozenset(row.resolved), row.told_at, row.expires_at
-    )  # fmt: skip
 
 
 def _is_edit(integration: Integration, decision: Decision, log: LogEntry | None) -> bool:
@@ -474,14 +469,12 @@ def _note_log(tick: _Tick, integration: Integration, decision: Decision, log: Lo
     writes.logs.append(row)
 
 
-def _advance(tick: _Tick, at: datetime) -> None:
-    group = tick.group
-    following = timing.next_tick(tick.planned, at, tick.route.group_interval_seconds)
-    group.first_flush_at = group.first_flush_at or tick.planned
+def _advance(group: Group, route: Route, words: str, at: datetime) -> None:
+    following = timing.next_tick(group.next_flush_at, at, route.group_interval_seconds)
+    group.first_flush_at = group.first_flush_at or group.next_flush_at
     group.next_flush_at = following.at
     group.missed_flushes += following.missed
-    group.last_flush_at = at
-    group.last_reason = "\n".join(tick.words) or "nothing to tell"
+    group.last_flush_at, group.last_reason = at, words
 
 
 def _save(writes: _Writes) -> list[int]:

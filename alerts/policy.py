@@ -37,6 +37,14 @@ class Routing:
     receiver_ids: Mapping[str, int]
     intervals: Mapping[str, Sequence[TimeInterval]]
 
+    def route_of(self, route_id: int | None) -> Route:
+        """The route of a group; a group of the built-in root outlives it until its alerts are routed again."""
+        return self.routes.get(route_id or BUILT_IN_ROOT_ID, self.tree.root)
+
+    def receiver_of(self, route_id: int | None) -> int | None:
+        """The id of the receiver that a group of this route is told to; None where that is nobody."""
+        return self.receiver_ids.get(self.route_of(route_id).receiver)
+
 
 # A digest of the rows a tree is made of: reading fifty routes anew takes longer than the rest of a tick.
 _DIGEST = """

@@ -702,7 +702,7 @@ def test_dl6_a_message_that_a_tick_withdraws_is_not_claimed_meanwhile(slack, bot
 
     def between(execute, sql, *rest):
         found = execute(sql, *rest)
-        if not claims and 'FROM "alerts_notification"' in sql:
+        if not claims and 'FROM "alerts_notification"' in sql and "FOR NO KEY UPDATE" in sql:
             claims.append("asked")
             claims.extend(side_by_side(1, lambda: deliver.claim(seconds(70), "worker")))
         return found

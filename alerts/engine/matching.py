@@ -6,7 +6,7 @@ The text form is Alertmanager's, not PromQL's: braces and quotes are optional an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from monitoring.promql import Labels, Matcher, QueryError
 
@@ -99,11 +99,15 @@ class MatcherIndex:
 
     def matching(self, labels: Labels) -> Iterator[int]:
         """Positions of the lists that hold for `labels`, ascending."""
-        mask = self._mask(labels)
-        while mask:
-            lowest = mask & -mask
-            yield lowest.bit_length() - 1
-            mask ^= lowest
+        return _bits(self._mask(labels))
+
+    def reaching(self, known: Mapping[str, str]) -> Iterator[int]:
+        """Positions of the lists that may hold for label sets of which only these labels are known, ascending."""
+        mask = self._all
+        for name, mask_of in self._masks:
+            if name in known:
+                mask &= mask_of(known[name])
+        return _bits(mask)
 
     def _mask(self, labels: Labels) -> int:
         mask = self._all
@@ -112,6 +116,14 @@ class MatcherIndex:
             if not mask:
                 break
         return mask
+
+
+def _bits(mask: int) -> Iterator[int]:
+    """The positions of the bits that are set, ascending."""
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest
 
 
 class _Masks(dict[str, int]):

@@ -79,8 +79,9 @@ class Inhibitor:
         self._firing: dict[_SourceKey, dict[Labels, None]] = {}
         # Never taken out again: it only spares the look-up for rules that had no source at all, which are most.
         self._rules_with_sources: set[int] = set()
-        # Per rule and series: the firing labels of each severity rank.
+        # Per rule and series: the firing labels of each severity rank; per rule, the highest rank there ever was.
         self._severities: dict[tuple[int, Labels], dict[int, Labels]] = {}
+        self._highest: dict[int, int] = {}
 
     def is_source(self, labels: Labels) -> bool:
         """Whether an alert with `labels` can mute others through a rule; the rest need not be kept for that."""
@@ -108,6 +109,7 @@ class Inhibitor:
         if subject.rule_id is not None and rank is not None:
             series = (subject.rule_id, labels.without(_SEVERITY_LABEL))
             self._severities.setdefault(series, {})[rank] = labels
+            self._highest[subject.rule_id] = max(rank, self._highest.get(subject.rule_id, rank))
 
     def remove(self, subject: Subject) -> None:
         """Forget an alert; one that was never added is no error."""
@@ -121,6 +123,13 @@ class Inhibitor:
     def reason(self, subject: Subject) -> MuteReason | None:
         """Which firing alert mutes `subject`, None when none does."""
         return self._by_severity(subject) or self._by_rule(subject)
+
+    def may_mute(self, known: Mapping[str, str], rule_ids: Iterable[int], severities: Iterable[str]) -> bool:
+        """Whether `reason` may have something to say about an alert with these labels, rules and severities."""
+        lowest = min((self._rank[severity] for severity in severities if severity in self._rank), default=None)
+        if lowest is not None and any(self._highest.get(rule_id, lowest) > lowest for rule_id in rule_ids):
+            return True
+        return any(position in self._rules_with_sources for position in self._targets.reaching(known))
 
     def _by_rule(self, subject: Subject) -> MuteReason | None:
         labels = subject.labels
@@ -185,6 +194,25 @@ class Muter:
             self.inhibitor.reason(subject)
             or time_reason(active_intervals, mute_intervals, self._intervals, self._at)
             or self.silenced(subject.labels)
+        )
+
+    def may_mute(
+        self,
+        known: Mapping[str, str],
+        rule_ids: Iterable[int] = (),
+        severities: Iterable[str] = (),
+        active_intervals: Sequence[str] = (),
+        mute_intervals: Sequence[str] = (),
+    ) -> bool:
+        """Whether there may be a reason for some alert of which only this much is known; False is certain.
+
+        known: labels that it surely has, such as those of its group; rule_ids, severities: what it may be of, posted
+        alerts left out.
+        """
+        return (
+            time_reason(active_intervals, mute_intervals, self._intervals, self._at) is not None
+            or self._silences.may_cover(known)
+            or self.inhibitor.may_mute(known, rule_ids, severities)
         )
 
     def inhibited(self, subject: Subject) -> MuteReason | None:

@@ -6,7 +6,7 @@ the wall time of a place, so that Sunday 02:00 stays Sunday 02:00 when the clock
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
@@ -137,6 +137,10 @@ class SilenceIndex:
     def covering(self, labels: Labels) -> tuple[tuple[Silence, Window], ...]:
         """The silences that cover `labels`, with the window that holds now, in the given order."""
         return tuple(self._held[position] for position in self._index.matching(labels))
+
+    def may_cover(self, known: Mapping[str, str]) -> bool:
+        """Whether a silence may cover a label set of which only these labels are known."""
+        return next(self._index.reaching(known), None) is not None
 
 
 def check_silence(silence: Silence, at: datetime, *, refuse_all: bool = True) -> Silence:

@@ -291,3 +291,48 @@ def test_the_index_mutes_what_upstreams_double_loop_mutes(raw: list[dict[str, st
             for source in alerts
         )
         assert (reason(subject, alerts, one) is not None) is expected
+
+
+_VALUES = st.sampled_from(["", "a", "b", "critical", "warning"])
+_SETS = st.dictionaries(st.sampled_from(["alertname", "severity", "host"]), _VALUES.filter(bool), max_size=3)
+_MATCHERS = st.builds(
+    lambda name, op, value: parse_alertmanager_matchers(f'{name}{op}"{value}"')[0],
+    st.sampled_from(["alertname", "severity", "host"]), st.sampled_from(["=", "!=", "=~", "!~"]), _VALUES,
+)  # fmt: skip
+_LISTS = st.lists(_MATCHERS, min_size=1, max_size=2).map(tuple)
+_RULE_IDS = st.sampled_from([None, 1, 2])
+_SUBJECTS = st.builds(lambda labels, rule_id: Subject(Labels.of(labels), rule_id), _SETS, _RULE_IDS)
+_RULES = st.builds(lambda a, b, equal: InhibitRule("r", a, b, equal), _LISTS, _LISTS, st.sampled_from([(), ("host",)]))
+
+
+@given(
+    subject=st.builds(
+        lambda labels, rule_id: Subject(Labels.of(labels), rule_id), _SETS, st.sampled_from([None, 1, 2])
+    ),
+    firing=st.lists(
+        st.builds(lambda labels, rule_id: Subject(Labels.of(labels), rule_id), _SETS, st.sampled_from([None, 1, 2])),
+        max_size=4,
+    ),
+    rules=st.lists(_RULES, max_size=3),
+    silenced=st.lists(_LISTS, max_size=2),
+    names=st.sets(st.sampled_from(["alertname", "severity", "host", "none"])),
+)
+def test_what_surely_cannot_be_muted_is_not(subject, firing, rules, silenced, names) -> None:
+    inhibitor = Inhibitor(rules)
+    for one in firing:
+        inhibitor.add(one)
+    hour = timedelta(hours=1)
+    silences = [Silence(str(n), matchers, AT - hour, AT + hour, "ann", "") for n, matchers in enumerate(silenced)]
+    muter = Muter(AT, inhibitor, silences)
+    known = {name: subject.labels.get(name) for name in names if subject.labels.get(name)}
+    rule_ids = [] if subject.rule_id is None else [subject.rule_id]
+    if not muter.may_mute(known, rule_ids, [subject.labels.get("severity")]):
+        assert muter.reason(subject) is None
+
+
+def test_what_nothing_points_at_surely_cannot_be_muted() -> None:
+    inhibitor = Inhibitor([CRITICAL_MUTES_WARNING])
+    inhibitor.add(CRITICAL)
+    muter = Muter(AT, inhibitor)
+    assert muter.may_mute({"alertname": "Lat"}, [], [])
+    assert not muter.may_mute({"alertname": "Lat", "severity": "info"}, [], [])
