@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import cast
 
 from django.db import connection, transaction
 from django.db.models import F, Q
@@ -195,10 +196,11 @@ def run_due(at: datetime, limit: int = 200) -> list[int]:
     return made
 
 
-def next_due_at() -> datetime | None:
-    """When the next escalation is to be looked at; None when none is."""
-    rows = Escalation.objects.filter(ended_at__isnull=True, next_look_at__isnull=False).order_by("next_look_at")
-    return rows.values_list("next_look_at", flat=True).first()
+def standing() -> tuple[bool, datetime | None]:
+    """Whether any escalation is open, and when the next of them is to be looked at."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) > 0, min(next_look_at) FROM alerts_escalation WHERE ended_at IS NULL")
+        return cast("tuple[bool, datetime | None]", cursor.fetchone())
 
 
 @transaction.atomic

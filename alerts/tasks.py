@@ -197,13 +197,14 @@ def _flush_due(most: int = MOST_FLUSHES) -> int:
     """Flush what is due, in so many transactions at most, and see that it is sent; returns the number of messages."""
     made, begun = 0, _now()
     for _ in range(most):
+        # Not what has become due meanwhile: on a machine that takes a group_interval for one round it would never end.
+        due_at = flush.next_due_at()
+        if due_at is None or due_at > begun:
+            break
         fresh = len(flush.flush_due(_now()))
         if fresh:
             _enqueue_delivery()
         made += fresh
-        # Not what has become due meanwhile: on a machine that takes a group_interval for one round it would never end.
-        if not flush.due_groups(begun, limit=1):
-            break
     # What could not be flushed just now is left to the next tick, or this would go round and round.
     flush_soon(at_least_seconds=0.02)
     return made
@@ -226,11 +227,13 @@ def flush_soon(at_least_seconds: float = 0.0) -> None:
 @_tick("escalate")
 def escalate_due() -> int:
     """Run every step of an escalation whose time has come; returns the number of messages."""
-    made = len(escalate.run_due(_now()))
+    is_open, due_at = escalate.standing()
+    made = len(escalate.run_due(_now())) if is_open else 0
     _say_alive("escalate")
     if made:
         _enqueue_delivery()
-    due_at = escalate.next_due_at()
+    if is_open:
+        _, due_at = escalate.standing()
     wait_seconds = (due_at - _now()).total_seconds() if due_at else 0.0
     if 0.02 <= wait_seconds < settings.ENV.tick_seconds:
         # The next step comes when it is due and not a tick later; only the tick is relied on (DL-12).
