@@ -52,12 +52,21 @@ LEFT JOIN (
 WHERE a.state = 'firing' AND a.source = 'api' AND a.ends_at IS NULL {more}
 GROUP BY a.id
 """
-_END = """
-WITH ended AS (
-    SELECT * FROM unnest(%(ids)s::bigint[], %(ends)s::timestamptz[]) AS e (id, ends_at)
+# Gives alerts whose last end has come their end back, and puts the postings of all others together.
+_CHECK = f"""
+WITH ends AS MATERIALIZED ({_ENDS.format(more="")}), ended AS (
+    UPDATE alerts_alert a SET ends_at = ends.ends_at
+    FROM ends WHERE a.id = ends.id AND ends.ends_at <= %(at)s AND a.ends_at IS NULL
+), gone AS (
+    DELETE FROM alerts_posting
+), together AS (
+    INSERT INTO alerts_posting (posted_at, alert_ids, ends_at)
+    SELECT %(at)s, array_agg(id), array_agg(ends_at) FROM (
+        SELECT id, ends_at, (row_number() OVER () - 1) / {_IN_ONE_POSTING} AS lot FROM ends WHERE ends_at > %(at)s
+    ) AS numbered GROUP BY lot
 )
-UPDATE alerts_alert a SET ends_at = ended.ends_at FROM ended WHERE a.id = ended.id AND a.ends_at IS NULL
-"""
+SELECT count(*) FILTER (WHERE ends_at <= %(at)s), min(ends_at) FILTER (WHERE ends_at > %(at)s) FROM ends
+"""  # noqa: S608  (our own text)
 # Whether there are posted alerts whose own end has come and was not written down yet.
 HAS_OVERDUE = """
 SELECT EXISTS (SELECT FROM alerts_alert WHERE state = 'firing' AND source = 'api' AND ends_at <= %(at)s)
@@ -159,19 +168,8 @@ def _check_postings(at: datetime) -> int:
     if clock.next_check_at > at:
         return 0  # another worker was faster
     with connection.cursor() as cursor:
-        cursor.execute(_ENDS.format(more=""), {"timeout": clock.resolve_timeout_seconds})
-        ends: list[tuple[int, datetime]] = cursor.fetchall()
-        over = [(pk, end) for pk, end in ends if end <= at]
-        if over:
-            cursor.execute(_END, {"ids": [pk for pk, _ in over], "ends": [end for _, end in over]})
-        left = [(pk, end) for pk, end in ends if end > at]
-        cursor.execute("DELETE FROM alerts_posting")
-        for first in range(0, len(left), _IN_ONE_POSTING):
-            some = left[first : first + _IN_ONE_POSTING]
-            cursor.execute(
-                "INSERT INTO alerts_posting (posted_at, alert_ids, ends_at) VALUES (%s, %s, %s::timestamptz[])",
-                [at, [pk for pk, _ in some], [end for _, end in some]],
-            )
-    clock.next_check_at = min([at + _CHECK_EVERY, *(end for _, end in left)])
+        cursor.execute(_CHECK, {"timeout": clock.resolve_timeout_seconds, "at": at})
+        ended, earliest = cursor.fetchone()
+    clock.next_check_at = min(at + _CHECK_EVERY, earliest or at + _CHECK_EVERY)
     clock.save(update_fields=["next_check_at"])
-    return len(over)
+    return int(ended)
