@@ -102,7 +102,9 @@ def tick() -> None:
 @_tick("deliver")
 def _deliver_what_is_due() -> None:
     if deliver.is_due(_now()):
-        _enqueue_delivery()
+        # Asked for again by the next tick: where nobody serves the queue the messages must not pile up.
+        expires = max(2 * settings.ENV.tick_seconds, 5)
+        transaction.on_commit(partial(deliver_due.apply_async, queue="deliver", expires=expires), robust=True)
 
 
 @shared_task(name="alerts.tasks.evaluate_due")

@@ -85,3 +85,19 @@ def test_only_what_may_be_sent_now_has_delivery_asked_for():
     assert deliver.is_due(at + timedelta(seconds=40)), "its sender was lost"
     Notification.objects.filter(pk=row.pk).update(state="sent")
     assert not deliver.is_due(at + timedelta(days=1))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_tick_asks_for_a_delivery_only_when_there_is_something_to_send(services, monkeypatch):
+    sent = []
+    monkeypatch.setattr(tasks.deliver_due, "apply_async", lambda **options: sent.append(options))
+    tasks.tick()
+    assert sent == []
+    at = datetime.now(UTC)
+    Notification.objects.create(
+        dedup_key="a", integration=build.integration(), group_key="g", kind="post", state="queued", created_at=at,
+        flushed_at=at, not_before=at, message={},
+    )  # fmt: skip
+    tasks.tick()
+    assert [options["queue"] for options in sent] == ["deliver"]
+    assert sent[0]["expires"] > 0, "it must not pile up where nobody serves the queue"
