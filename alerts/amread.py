@@ -67,7 +67,7 @@ def groups(wanted: Wanted, at: datetime) -> list[tuple[Group, str, list[Shown]]]
     tree = policy.routing()
     found = []
     for group in Group.objects.filter(pk__in=by_group):
-        route = tree.routes.get(group.route_id or policy.BUILT_IN_ROOT_ID, tree.tree.root)
+        route = tree.route_of(group.route_id)
         if wanted.receiver is None or wanted.receiver.matches(route.receiver):
             found.append((group, route.receiver, by_group[group.pk]))
     return sorted(found, key=lambda one: (sorted(one[0].labels.items()), one[1]))

@@ -257,7 +257,7 @@ def _muted(one: _Look) -> str:
     if not one.firing:
         return ""
     tree = policy.routing()
-    route = tree.routes.get(group.route_id or policy.BUILT_IN_ROOT_ID, tree.tree.root)
+    route = tree.route_of(group.route_id)
     muter = policy.muter(one.at, {alert.rule_id for alert in one.firing}, tree.intervals)
     reasons = [
         muter.reason(policy.subject(alert, one.at, is_told=True), route.active_intervals, route.mute_intervals)

@@ -42,7 +42,7 @@ def restate(alerts: Alert | Sequence[Alert], at: datetime, words: str) -> list[i
     for log in _living(acted):
         group = Group.objects.filter(key=log.group_key).first()
         if group is not None and not fingerprints.isdisjoint(log.firing):
-            route = tree.routes.get(group.route_id or policy.BUILT_IN_ROOT_ID, tree.tree.root)
+            route = tree.route_of(group.route_id)
             rows.append(_shown_anew(log, group, route, at, words))
         elif not fingerprints.isdisjoint(log.resolved) and (old := last_message(log)) is not None:
             rows.append(_ended_anew(log, old, group, at, words))
