@@ -208,20 +208,20 @@ def _flush_due(most: int = MOST_FLUSHES) -> int:
             _enqueue_delivery()
         made += fresh
     # What could not be flushed just now is left to the next tick, or this would go round and round.
-    flush_soon(at_least_seconds=0.02)
+    flush_soon(even_overdue=False)
     return made
 
 
-def flush_soon(at_least_seconds: float = 0.0) -> None:
+def flush_soon(*, even_overdue: bool = True) -> None:
     """Have the next group flushed when it is due and not a tick later; only the tick is relied on (DL-12)."""
     global _flush_planned
     due_at = flush.next_due_at()
     if due_at is None or due_at == _flush_planned:  # in a storm each request would ask for the same
         return
-    wait_seconds = max((due_at - _now()).total_seconds(), 0.0)
-    if at_least_seconds <= wait_seconds < settings.ENV.tick_seconds:
+    wait_seconds = (due_at - _now()).total_seconds()
+    if wait_seconds < settings.ENV.tick_seconds and (wait_seconds > 0 or even_overdue):
         _flush_planned = due_at
-        options = {"countdown": wait_seconds, "expires": wait_seconds + 5, "retry": False}
+        options = {"countdown": max(wait_seconds, 0.0), "expires": max(wait_seconds, 0.0) + 5, "retry": False}
         transaction.on_commit(lambda: flush_due.apply_async(**options), robust=True)
 
 
@@ -237,7 +237,7 @@ def escalate_due() -> int:
     if is_open:
         _, due_at = escalate.standing()
     wait_seconds = (due_at - _now()).total_seconds() if due_at else 0.0
-    if 0.02 <= wait_seconds < settings.ENV.tick_seconds:
+    if 0 < wait_seconds < settings.ENV.tick_seconds:
         # The next step comes when it is due and not a tick later; only the tick is relied on (DL-12).
         options = {"countdown": wait_seconds, "expires": wait_seconds + 5, "retry": False}
         transaction.on_commit(lambda: escalate_due.apply_async(**options), robust=True)

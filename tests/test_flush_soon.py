@@ -65,9 +65,19 @@ def test_without_groups_nothing_is_asked_for(queue: redis.Redis) -> None:
     assert asked(queue) == []
 
 
+def test_a_group_that_is_due_the_next_moment_does_not_wait_for_another_tick(
+    queue: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    monkeypatch.setattr(tasks, "_now", lambda: now)
+    Group.objects.create(key="k", created_at=now, next_flush_at=now + timedelta(milliseconds=1))
+    tasks._flush_due()
+    assert [headers["task"] for headers in asked(queue)] == ["alerts.tasks.flush_due"]
+
+
 def test_a_group_that_is_overdue_is_not_asked_for_at_once_again_by_a_flush(queue: redis.Redis) -> None:
     due(-5)
-    tasks.flush_soon(at_least_seconds=0.02)
+    tasks.flush_soon(even_overdue=False)
     assert asked(queue) == []
 
 
