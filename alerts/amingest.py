@@ -128,7 +128,7 @@ def _posting(item: Any, place: int, at: datetime, timeout: _Timeout) -> Resend:
 
 
 def _check_shape(item: Any, place: int) -> None:
-    """Raise SchemaError where an element is not what api/v2/openapi.yaml calls a postableAlert."""
+    """Raise SchemaError where an element is not what api/v2/openapi.yaml calls a postableAlert; times aside."""
     if not isinstance(item, dict):
         raise SchemaError(f"{place} in body must be of type object")
     if item.get("labels") is None:
@@ -142,8 +142,6 @@ def _check_shape(item: Any, place: int) -> None:
     url = item.get("generatorURL")
     if url is not None and not isinstance(url, str):
         raise SchemaError(f"{place}.generatorURL in body must be of type string")
-    for name in ("startsAt", "endsAt"):
-        _time(item.get(name), name, place)
 
 
 def _time(value: Any, name: str, place: int) -> datetime | None:

@@ -28,7 +28,7 @@ from alerts.transmit import Anchor, Outcome, Parcel, transmit
 
 log = structlog.get_logger(__name__)
 _STATE, _KIND = Notification.State, Notification.Kind
-__all__ = ["claim", "discard", "due", "retry", "run", "send", "send_test", "settle"]
+__all__ = ["claim", "discard", "due", "is_due", "retry", "run", "send", "send_test", "settle"]
 
 # A send makes at most three calls of 10 s each (look, post, permalink), and the receipt must still be written.
 LEASE = timedelta(seconds=40)
@@ -69,8 +69,11 @@ def due(at: datetime, limit: int = 200) -> list[int]:
 
 def is_due(at: datetime) -> bool:
     """Whether it is worth looking for messages that may be sent now, or whose sender was lost."""
-    is_waiting = Q(state=_STATE.QUEUED, not_before__lte=at) | Q(state=_STATE.SENDING, lease_until__lte=at)
-    return Notification.objects.filter(is_waiting).exists()
+    return Notification.objects.filter(_may_go(at)).exists()
+
+
+def _may_go(at: datetime) -> Q:
+    return Q(state=_STATE.QUEUED, not_before__lte=at) | Q(state=_STATE.SENDING, lease_until__lte=at)
 
 
 def send(notification_id: int, at: datetime, owner: str, *, clock: Clock = time.monotonic) -> str:
@@ -175,9 +178,8 @@ def _claim(at: datetime, owner: str, limit: int, only: int | None) -> tuple[int,
     """How many messages were looked at, and those of them that may go now."""
     # More than wanted: what another worker is just claiming is skipped.
     ids = [pk for pk in _claimable(at, limit * 4 if only is None else _ALL) if only in (None, pk)]
-    is_due = Q(state=_STATE.QUEUED, not_before__lte=at) | Q(state=_STATE.SENDING, lease_until__lte=at)
     locked = Notification.objects.select_for_update(skip_locked=True, of=("self",), no_key=True)
-    rows = locked.filter(is_due, pk__in=ids, digest__isnull=True).select_related("integration__slack_app")
+    rows = locked.filter(_may_go(at), pk__in=ids, digest__isnull=True).select_related("integration__slack_app")
     candidates = list(rows.order_by("not_before", "id")[:limit])
     states = channel_states.lock(candidates, at)
     claimed, waiting = [], {}
