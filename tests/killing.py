@@ -20,7 +20,7 @@ import psutil
 
 from tests.fakes import FakeSlack
 from tests.fakes.server import Reply, Request
-from tests.portal import RunningPortal
+from tests.portal import RunningPortal, kill
 
 # A send whose worker died is looked at again after its lease of 40 s; a change that comes later finds it settled.
 CALM_SECONDS = 65.0
@@ -197,21 +197,10 @@ class Killer:
                 self.done.append((time.monotonic(), kind))
 
     def _targets(self, kind: str) -> list[psutil.Process]:
-        return TARGETS[kind](_children(self.portal), self.chance)
-
-
-def kill(processes: Sequence[psutil.Process]) -> int:
-    """kill -9 of all of them at the same moment; returns how many there were."""
-    found = 0
-    for act in ("suspend", "kill"):
-        found = 0
-        for one in processes:
-            try:
-                getattr(one, act)()
-                found += 1
-            except psutil.NoSuchProcess:
-                continue
-    return found
+        try:
+            return TARGETS[kind](_children(self.portal), self.chance)
+        except psutil.NoSuchProcess:  # it ended while its children were asked for
+            return []
 
 
 # A word of the command line of each.

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def kill(processes: Sequence[psutil.Process]) -> int:
+    """kill -9 of all of them at the same moment; returns how many there were."""
+    found = 0
+    for act in ("suspend", "kill"):
+        found = 0
+        for one in processes:
+            try:
+                getattr(one, act)()
+                found += 1
+            except psutil.NoSuchProcess:
+                continue
+    return found
 
 
 class RunningPortal:
@@ -98,6 +113,17 @@ class RunningPortal:
         top = psutil.Process(self.process.pid)
         return [top, *top.children(recursive=True)]
 
+    def find(self, *words: str) -> list[psutil.Process]:
+        """Those of the run's processes whose command lines have all these words; many live for a moment only."""
+        found = []
+        for one in self.family():
+            try:
+                if set(words) <= set(one.cmdline()):
+                    found.append(one)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         """Ask it to stop and wait for the end."""
         self.process.send_signal(how)
@@ -106,9 +132,6 @@ class RunningPortal:
     def kill_everything(self) -> None:
         """kill -9 of every process at the same time, as a power cut would."""
         family = self.family()
-        for one in family:
-            one.suspend()
-        for one in family:
-            one.kill()
+        kill(family)
         psutil.wait_procs(family, timeout=10)
         self.wait_end()

@@ -22,7 +22,7 @@ import pytest
 
 from alphaq_portal.run import PortalRun
 from tests.browse import Visitor
-from tests.portal import RunningPortal, free_port
+from tests.portal import RunningPortal, free_port, kill
 
 pytestmark = pytest.mark.e2e
 
@@ -110,8 +110,7 @@ def test_a_process_that_dies_is_started_again(data_dir: Path, portals: list[Runn
     portal = RunningPortal(data_dir)
     portals.append(portal)
     portal.start().wait_ready()
-    beat = next(one for one in portal.family() if "beat" in one.cmdline() and "celery" in one.cmdline())
-    beat.kill()
+    assert kill(portal.find("celery", "beat")) == 1
     portal.wait_for("beat ended with status -9; starting it again", timeout=20)
     assert ask(portal, "/ready")[0] == 200
     assert portal.stop() == 0
@@ -121,8 +120,7 @@ def test_who_asks_while_the_web_server_starts_is_answered_later(data_dir: Path, 
     portal = RunningPortal(data_dir)
     portals.append(portal)
     portal.start().wait_ready()
-    for web in (one for one in portal.family() if "gunicorn" in one.cmdline()):
-        web.kill()
+    assert kill(portal.find("gunicorn"))
     with urllib.request.urlopen(f"{portal.url}/health", timeout=60) as response:  # noqa: S310  (loopback)
         assert response.status == 200
     portal.wait_for("web ended with status -9; starting it again", timeout=20)
@@ -167,8 +165,8 @@ def test_a_portal_whose_disk_is_full_waits_for_room_and_goes_on(small_disk: Path
     with contextlib.suppress(OSError), filler.open("wb") as handle:
         while True:
             handle.write(b"x" * (1 << 20))
-    postgres = next(one for one in portal.family() if one.name() == "postgres" and "-D" in one.cmdline())
-    postgres.kill()
+    postgres = [one for one in portal.find("-D") if one.name() == "postgres"]
+    assert kill(postgres) == 1
     portal.wait_for("is full; what stopped is started again when there is room", timeout=20)
     assert portal.process.poll() is None
     filler.unlink()
