@@ -58,7 +58,9 @@ def _post_alerts(request: HttpRequest) -> HttpResponse:
         tasks.flush_soon()
     if outcome.problems:
         raise ApiError(400, "; ".join(outcome.problems))
-    return answer()
+    response = answer()
+    response.is_routine = not outcome.is_routed  # type: ignore[attr-defined]  # a resend, for the log of requests
+    return response
 
 
 @endpoint(GET="alerts.view_alert")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Concatenate, ParamSpec
 
+import orjson
 import structlog
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
@@ -112,6 +113,10 @@ def body(request: HttpRequest) -> Any:
     raw = request.read(MAX_BODY_BYTES + 1)
     if len(raw) > MAX_BODY_BYTES:
         raise ApiError(413, f"the body has more than {MAX_BODY_BYTES} bytes; post fewer alerts at once")
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        pass  # it refuses a few texts that upstream takes, such as half a surrogate pair
     try:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -7,6 +7,7 @@ was posted with, and what comes with the same key is not looked at any closer.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from hashlib import blake2b
 from itertools import chain
 from typing import Any
 
+import orjson
 from django.db import connection, transaction
 from django.db.models.base import ModelState
 
@@ -111,20 +113,27 @@ def _posting(item: Any, place: int, at: datetime, timeout: _Timeout) -> Resend:
     by chance are to be expected once in some 10^9 alerts that fire together.
     """
     try:
-        annotations, url = item.get("annotations"), item.get("generatorURL")
+        labels, annotations, url = item["labels"], item.get("annotations"), item.get("generatorURL")
         starts_at = _time(item.get("startsAt"), "startsAt", place)
         ends_at = _time(item.get("endsAt"), "endsAt", place)
-        text = "\0".join([
-            *chain.from_iterable(sorted(item["labels"].items())), "\1",
-            *chain.from_iterable(() if annotations is None else sorted(annotations.items())), "\1",
-            "" if url is None else url, "" if ends_at is None else "ends",
-        ])  # fmt: skip
+        annotations = {} if annotations is None else annotations
+        is_shaped = set(map(type, chain(labels.values(), annotations.values()))) <= _ONLY_TEXT
     except (TypeError, KeyError, AttributeError):
+        is_shaped = False
+    if not is_shaped or (url is not None and type(url) is not str):
         _check_shape(item, place)
-        raise
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    key = int.from_bytes(digest, "little", signed=True)
+        raise SchemaError(f"{place} in body must be an alert")
+    content = _text([labels, annotations, url or "", ends_at is None])
+    key = int.from_bytes(blake2b(content, digest_size=8).digest(), "little", signed=True)
     return Resend(key, starts_at or at, ends_at or at + timedelta(seconds=timeout.seconds))
+
+
+def _text(content: Any) -> bytes:
+    """One text for each content, however its sender orders names."""
+    try:
+        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # half a surrogate pair
+        return json.dumps(content, sort_keys=True).encode()
 
 
 def _check_shape(item: Any, place: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import uuid
@@ -11,6 +12,7 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 
 log = structlog.get_logger("alphaq.request")
+_LOGGER = logging.getLogger("alphaq.request")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: What proxies and clients send as X-Request-ID: UUIDs, hex, base64url; nothing that could pass for another field.
 _SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{7,127}")
@@ -22,7 +24,11 @@ def request_id_for(given: str) -> str:
 
 
 class RequestLogMiddleware:
-    """Gives each request an id and writes one `request_processed` line with its outcome."""
+    """Gives each request an id and writes one `request_processed` line with its outcome.
+
+    A response whose view marked it `is_routine` leaves its line at the level DEBUG: machines that say the same thing
+    many times a second would bury what people look for.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -37,16 +43,19 @@ class RequestLogMiddleware:
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             response = self.get_response(request)
-            self._write(request, response.status_code, time.perf_counter() - started)
+            level = logging.DEBUG if getattr(response, "is_routine", False) else logging.INFO
+            if _LOGGER.isEnabledFor(level):
+                self._write(request, response.status_code, time.perf_counter() - started, level)
             response["X-Request-ID"] = request_id
             return response
         finally:
             structlog.contextvars.unbind_contextvars("request_id")
 
-    def _write(self, request: HttpRequest, status: int, duration: float) -> None:
+    def _write(self, request: HttpRequest, status: int, duration: float, level: int) -> None:
         match = request.resolver_match
         user = getattr(request, "user", None)
-        log.info(
+        log.log(
+            level,
             "request_processed",
             method=request.method,
             path=request.path,

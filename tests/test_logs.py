@@ -85,6 +85,18 @@ def test_a_request_leaves_one_line_with_its_outcome(lines):
     assert len(line["request_id"]) == 32
 
 
+@pytest.mark.django_db
+@pytest.mark.usefixtures("services")
+@pytest.mark.parametrize(("level", "resends"), [("INFO", 0), ("DEBUG", 2)])
+def test_a_resend_that_changes_nothing_leaves_its_line_at_debug(lines, level, resends):
+    logging.getLogger().setLevel(level)
+    alert = json.dumps([{"labels": {"alertname": "HostDown"}}])
+    for _ in range(3):
+        assert Client().post("/api/v2/alerts", alert, content_type="application/json").status_code == 200
+    found = [line["level"] for line in lines() if line["event"] == "request_processed"]
+    assert found == ["info"] + ["debug"] * resends
+
+
 @given(
     st.lists(
         st.one_of(
