@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -42,11 +43,13 @@ SELECT ({amlease.HAS_OVERDUE}), ARRAY(
     ) AS newest
 )
 """  # noqa: S608  (our own text)
-# A line in the history of each new alert that fires.
-_FIRED = """
-INSERT INTO alerts_event (alert_id, at, kind, reason)
-SELECT id, updated_at, 'firing', 'Posted to the API.' FROM fresh WHERE state = 'firing'
-"""
+# What a post tells of a new row, with the types of the arrays that alerts_begin takes; without one it is one JSON text.
+_POSTED = {
+    "fingerprint": "text", "name": "text", "severity": "text", "labels": "", "annotations": "", "generator_url": "text",
+    "fired_at": "timestamp with time zone", "ends_at": "timestamp with time zone", "is_timeout": "boolean",
+    "content_key": "bigint",
+}  # fmt: skip
+_BEGIN = f"SELECT alerts_begin({', '.join(['%s'] * (1 + len(_POSTED)))})"
 _ONLY_TEXT = {str}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -132,7 +135,7 @@ def _text(content: Any) -> bytes:
     """One text for each content, however its sender orders names."""
     try:
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # half a surrogate pair
+    except TypeError:  # half a surrogate pair; accept() refuses it
         return json.dumps(content, sort_keys=True).encode()
 
 
@@ -225,12 +228,26 @@ def _store(posts: Mapping[str, tuple[PostedAlert, int]], at: datetime, outcome: 
     writes = _Writes()
     for key, (post, content) in posts.items():
         _decide(post, content, key, rows.get(key), at, writes)
-    bulk.insert(writes.new, also=_FIRED)
+    _insert(writes.new, at)
     bulk.update(writes.changed, _FIELDS)
     bulk.insert([amlease.ended_event(row) for row in writes.told if row.state == Alert.State.RESOLVED])
     outcome.new += len(writes.new)
     outcome.changed += len(writes.changed)
     dispatch.route(writes.told, at)
+
+
+def _insert(rows: Sequence[Alert], at: datetime) -> None:
+    """Write new rows, with the first line in the history of each that fires, and give them their keys."""
+    if not rows:
+        return
+    held = {name: list(map(attrgetter(name), rows)) for name in _POSTED}
+    columns = [
+        bulk.array(held[name], type_) if type_ else orjson.dumps(held[name]).decode() for name, type_ in _POSTED.items()
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN, [at, *columns])
+        for row, pk in zip(rows, cursor.fetchone()[0], strict=True):
+            row.pk, row._state.adding = pk, False
 
 
 def _newest(keys: Iterable[str], at: datetime) -> dict[str, Alert]:

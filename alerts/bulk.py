@@ -33,13 +33,10 @@ def update(rows: Sequence[Model], names: Sequence[str]) -> None:
     )
 
 
-def insert(
-    rows: Sequence[Model], *, ignore_conflicts: bool = False, with_keys: bool = True, also: str = ""
-) -> None:  # fmt: skip
+def insert(rows: Sequence[Model], *, ignore_conflicts: bool = False, with_keys: bool = True) -> None:
     """Write new rows of one model and give them their keys; with `ignore_conflicts` they stay without.
 
-    Without `with_keys` they are not told their keys, which is cheaper where nobody asks. also: a statement that is
-    executed with it and may read the new rows from `fresh`.
+    Without `with_keys` they are not told their keys, which is cheaper where nobody asks.
     """
     if not rows:
         return
@@ -57,13 +54,11 @@ def insert(
             columns.append(_array(held, field))
             own.append(field)
     asks = with_keys and not ignore_conflicts
-    ending = "ON CONFLICT DO NOTHING" if ignore_conflicts else "ORDER BY place" + " RETURNING id" * (asks and not also)
+    ending = "ON CONFLICT DO NOTHING" if ignore_conflicts else "ORDER BY place" + " RETURNING id" * asks
     sql = (
         f"INSERT INTO {_table(rows)} ({', '.join(map(_quoted, fields))})"  # noqa: S608  (names of fields)
         f" SELECT {', '.join(values)} FROM {_unnested(own, with_place=True)} {ending}"
     )
-    if also:
-        sql = f"WITH fresh AS ({sql} RETURNING *), also AS ({also}) SELECT id FROM fresh"  # noqa: S608  (our own text)
     with connection.cursor() as cursor:
         cursor.execute(sql, [*common, *columns])
         if asks:

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 import pytest
 from django.db import connection, transaction
 
-from alerts import amingest, amlease
+from alerts import amingest, amlease, dispatch
 from alerts.engine.fingerprint import fingerprint
 from alerts.models import Alert, Event, Group, GroupAlert, Posting
 from monitoring.promql import Labels
 from tests import build
 from tests.build import T0
+from tests.test_bulk import AWKWARD
 
 pytestmark = pytest.mark.django_db
 
@@ -40,6 +41,28 @@ def test_a_posted_alert_fires_and_joins_its_group():
     assert row.fingerprint == fingerprint(Labels.of(row.labels))
     assert row.groups.get().labels == {"alertname": "HostDown"}
     assert list(row.events.values_list("kind", flat=True)) == ["firing"]
+
+
+def test_each_column_of_a_new_row_is_what_a_blank_alert_and_the_post_say(monkeypatch):
+    """The database writes it; a column that it does not know would be empty there and not here."""
+    routed = []
+    monkeypatch.setattr(dispatch, "route", lambda alerts, _: routed.extend(alerts))
+    ends = [{}, {"endsAt": at(9).isoformat()}]
+    items = [
+        {"labels": {"alertname": text or "empty", "n": str(number), "severity": "x" * 60}, "annotations": {"a": text},
+         "generatorURL": text, "startsAt": at(-number).isoformat()} | ends[number % 2]
+        for number, text in enumerate([*AWKWARD, "n" * 300])
+    ]  # fmt: skip
+    items.append({"labels": {"alertname": "Over"}, "startsAt": at(-9).isoformat(), "endsAt": at(-1).isoformat()})
+    assert amingest.ingest(items, at(0)).new == len(items) == len(routed)
+    for row in routed:
+        stored = Alert.objects.get(pk=row.pk)
+        names = [field.attname for field in Alert._meta.concrete_fields]
+        assert {name: getattr(row, name) for name in names} == {name: getattr(stored, name) for name in names}
+    told = set(Event.objects.values_list("alert__name", "kind", "at", "reason"))
+    assert told == {(row.name, "firing", at(0), "Posted to the API.") for row in routed if row.name != "Over"} | {
+        ("Over", "resolved", at(-1), "Its sender says that it is over.")
+    }
 
 
 def test_without_times_it_starts_now_and_ends_after_the_resolve_timeout():  # AI-2

@@ -89,21 +89,6 @@ def test_no_json_is_no_value():
     assert Alert.objects.filter(identity__isnull=True).count() == 1
 
 
-def test_a_statement_may_go_along_that_reads_the_new_rows():
-    rows = [build.alert(labels={"n": str(number)}) for number in range(2)]
-    Alert.objects.all().delete()
-    for row in rows:
-        row.pk = None
-    bulk.insert(
-        rows,
-        also="INSERT INTO alerts_event (alert_id, at, kind, reason) SELECT id, updated_at, 'note', name FROM fresh",
-    )
-    assert [event.alert_id for event in Event.objects.filter(kind="note").order_by("alert_id")] == [
-        row.pk for row in rows
-    ]
-    assert [Alert.objects.get(pk=row.pk).labels["n"] for row in rows] == ["0", "1"]
-
-
 def test_json_and_booleans_are_updated():
     rows = [build.alert(labels={"n": str(number)}) for number in range(2)]
     for row, text in zip(rows, AWKWARD[3:5], strict=True):

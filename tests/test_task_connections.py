@@ -38,7 +38,7 @@ def test_a_connection_that_broke_fails_no_task():
     before = backend()
     other = connections.create_connection("default")
     with other.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(%s)", [before])
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [before])
     other.close()
     between_tasks()
     assert backend() != before
