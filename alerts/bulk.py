@@ -1,4 +1,4 @@
-"""Many rows in one statement: what a storm needs and Django's own bulk methods take ten times as long for.
+"""Many rows at once: what a storm needs and Django's own methods take ten times as long for.
 
 Hides the SQL: columns are sent as arrays and unnested. Values are the models' fields; defaults and auto fields of the
 database do not apply, signals are not sent. An array is sent as one text ('{1,2}'): of ARRAY[1, 2] the server would
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 from django.db import connection
 from django.db.models import Field, Model
@@ -64,6 +64,24 @@ def insert(rows: Sequence[Model], *, ignore_conflicts: bool = False, with_keys: 
         if asks:
             for row, (pk,) in zip(rows, cursor.fetchall(), strict=True):
                 row.pk, row._state.adding = pk, False
+
+
+def share(rows: Sequence[Model], *names: str) -> None:
+    """Fill foreign keys of rows of one model: a query for each, and one object for all rows that refer to it.
+
+    `select_related` makes an object of its own for each row, which in a storm is thousands of one rule.
+    """
+    for name in names if rows else ():
+        attname = f"{name}_id"
+        ids = {getattr(row, attname) for row in rows} - {None}
+        found = _related(rows[0], name)._base_manager.in_bulk(ids) if ids else {}
+        for row in rows:
+            if (other := found.get(getattr(row, attname))) is not None:
+                setattr(row, name, other)
+
+
+def _related(row: Model, name: str) -> type[Model]:
+    return cast("type[Model]", row._meta.get_field(name).related_model)
 
 
 def run(sql: str, parameters: Sequence[Any]) -> int:

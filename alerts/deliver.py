@@ -179,7 +179,7 @@ def _claim(at: datetime, owner: str, limit: int, only: int | None) -> tuple[int,
     # More than wanted: what another worker is just claiming is skipped.
     ids = [pk for pk in _claimable(at, limit * 4 if only is None else _ALL) if only in (None, pk)]
     locked = Notification.objects.select_for_update(skip_locked=True, of=("self",), no_key=True)
-    rows = locked.filter(_may_go(at), pk__in=ids, digest__isnull=True).select_related("integration__slack_app")
+    rows = locked.filter(_may_go(at), pk__in=ids, digest__isnull=True).prefetch_related("integration__slack_app")
     candidates = list(rows.order_by("not_before", "id")[:limit])
     states = channel_states.lock(candidates, at)
     claimed, waiting = [], {}

@@ -59,7 +59,7 @@ def settle(results: Sequence[Result], at: datetime, owner: str) -> list[str]:
     """Write what became of each claimed message; returns its new state, or "taken over" where the lease had run out."""
     ids = [parcel.notification_id for parcel, _, _ in results]
     mine = Notification.objects.filter(pk__in=ids, state=_STATE.SENDING, lease_owner=owner)
-    locked = mine.select_for_update(of=("self",), no_key=True).select_related("integration__slack_app").order_by("id")
+    locked = mine.select_for_update(of=("self",), no_key=True).prefetch_related("integration__slack_app").order_by("id")
     rows = {row.pk: row for row in locked.defer("message")}
     states = channel_states.lock(list(rows.values()), at)
     sent: list[tuple[Notification, Outcome]] = []

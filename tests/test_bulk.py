@@ -97,3 +97,16 @@ def test_json_and_booleans_are_updated():
     assert list(Alert.objects.order_by("id").values_list("annotations", "is_shadow", "value")) == [
         ({text: text}, True, None) for text in AWKWARD[3:5]
     ]
+
+
+def test_rows_share_what_they_refer_to(django_assert_num_queries):
+    rule = build.rule()
+    for number in range(3):
+        build.alert(labels={"n": str(number)}, rule=rule if number else None)
+    rows = list(Alert.objects.order_by("id"))
+    with django_assert_num_queries(1):  # nobody refers to a threshold
+        bulk.share(rows, "rule", "threshold")
+    with django_assert_num_queries(0):
+        assert [row.rule for row in rows] == [None, rule, rule]
+    assert rows[1].rule is rows[2].rule
+    bulk.share([], "rule")
