@@ -7,10 +7,11 @@ from django.db import models
 from django.utils.functional import cached_property
 
 from alerts.models.rules import Rule, Severity, Threshold
+from alerts.models.storm import StormModel
 from monitoring.promql import Labels
 
 
-class Alert(models.Model):
+class Alert(StormModel):
     """One label set of a rule from the moment it became pending to its end; after the end it is history."""
 
     class State(models.TextChoices):

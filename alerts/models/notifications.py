@@ -6,6 +6,7 @@ from django.db import models
 
 from alerts.models.alerts import Alert
 from alerts.models.routing import Integration, Receiver, Route
+from alerts.models.storm import StormModel
 
 
 class Group(models.Model):
@@ -34,7 +35,7 @@ class Group(models.Model):
         return " ".join(f"{name}={value}" for name, value in self.labels.items()) or "all alerts"
 
 
-class GroupAlert(models.Model):
+class GroupAlert(StormModel):
     """An alert is in a group from its routing until its resolve was reported."""
 
     # groupalert_once begins with it.
@@ -75,7 +76,7 @@ class NotifyLog(models.Model):
         return f"{self.group_key[:8]} → {self.integration_id}"
 
 
-class Notification(models.Model):
+class Notification(StormModel):
     """One message due to one way out; it stays as the record of what was said, tried and answered."""
 
     class State(models.TextChoices):
