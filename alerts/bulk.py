@@ -14,6 +14,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, cast
 
+import orjson
 from django.db import connection
 from django.db.models import Field, Model
 
@@ -129,7 +130,14 @@ def _common_value(field: Field[Any, Any]) -> str:
 def _array(values: Sequence[Any], field: Field[Any, Any]) -> Any:
     if _type(field) != "jsonb":
         return array(values, _type(field))
-    return array([None if value is None else json.dumps(value) for value in values], "jsonb")
+    return array([None if value is None else _json(value) for value in values], "jsonb")
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # what only the slower one takes: half a surrogate pair, whole numbers beyond 64 bits
+        return json.dumps(value)
 
 
 _TEXTS = ("text", "jsonb")

@@ -89,6 +89,14 @@ def test_no_json_is_no_value():
     assert Alert.objects.filter(identity__isnull=True).count() == 1
 
 
+@pytest.mark.parametrize("value", [2**70, {"n": -(2**70)}, [1.5, None, True, {"a": [{}]}], {"ü": "😀"}])
+def test_json_that_few_libraries_write_is_written_as_well(value):
+    row = build.alert()
+    row.annotations = value
+    bulk.update([row], ["annotations"])
+    assert Alert.objects.get().annotations == value
+
+
 def test_json_and_booleans_are_updated():
     rows = [build.alert(labels={"n": str(number)}) for number in range(2)]
     for row, text in zip(rows, AWKWARD[3:5], strict=True):
