@@ -134,6 +134,7 @@ def _array(values: Sequence[Any], field: Field[Any, Any]) -> Any:
 
 
 def _json(value: Any) -> str:
+    """The value as JSON; numbers that JSON cannot spell, NaN and the infinities, become null."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:  # what only the slower one takes: half a surrogate pair, whole numbers beyond 64 bits

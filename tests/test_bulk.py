@@ -97,6 +97,13 @@ def test_json_that_few_libraries_write_is_written_as_well(value):
     assert Alert.objects.get().annotations == value
 
 
+def test_numbers_that_json_cannot_spell_become_null():
+    row = build.alert()
+    row.annotations = [float("nan"), float("inf"), -float("inf"), 1.5]
+    bulk.update([row], ["annotations"])
+    assert Alert.objects.get().annotations == [None, None, None, 1.5]
+
+
 def test_json_and_booleans_are_updated():
     rows = [build.alert(labels={"n": str(number)}) for number in range(2)]
     for row, text in zip(rows, AWKWARD[3:5], strict=True):
