@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from django.conf import settings
 from django.core.cache import caches
 from django.db import connections
@@ -77,6 +78,12 @@ def _no_profiles() -> None:
 def _own_log() -> None:
     """The settings name the Redis of whoever works here: warnings of tests do not belong on that portal's page."""
     logs.configure("INFO")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_bound() -> None:
+    """A test's lines carry what that test binds to them, not what the signals of an earlier one left bound."""
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import structlog
 from celery import Celery
-from celery.contrib.testing.worker import start_worker
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, override_settings
@@ -21,6 +20,7 @@ from django.urls import path
 
 from alphaq_portal import log_files, logs
 from alphaq_portal.log_handlers import role_of
+from tests.working import working
 
 
 @pytest.fixture
@@ -85,15 +85,14 @@ def run_all():
 
     def run() -> None:
         ran.clear()
-        with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=20):
+        with working(app):
             for _ in range(200):
                 if "second" in ran:
                     return
                 time.sleep(0.05)
             raise AssertionError("the second task did not run")
 
-    yield run
-    logs.configure("INFO")  # a worker sets up the logs of its process
+    return run
 
 
 @pytest.mark.django_db(transaction=True)

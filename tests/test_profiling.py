@@ -12,17 +12,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from celery import Celery, current_app
-from celery.contrib.testing.worker import start_worker
+from celery import Celery
 from django.core.exceptions import ValidationError
 from django.urls import reverse
 
-from alphaq_portal import logs, profile_hooks
+from alphaq_portal import profile_hooks
 from monitoring import profiling
 from monitoring.instrument import profile_memory
 from monitoring.models import Profile, ProfileRate
 from monitoring.profiling import Recorder, Subject
 from tests.people import member, signed_in, superuser
+from tests.working import working
 
 T0 = datetime(2026, 3, 4, 12, tzinfo=UTC)
 HELD: list[list[bytes]] = []  # what a task leaves behind
@@ -256,13 +256,9 @@ def worker(transactional_db):
         HELD.append([bytes(1000) for _ in range(500)])
         return "done"
 
-    ours = current_app._get_current_object()
-    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=20):
+    with working(app):
         yield work
     HELD.clear()
-    ours.set_current()  # a worker makes its app that of the whole process
-    ours.set_default()
-    logs.configure("INFO")  # a worker sets up the logs of its process
 
 
 @pytest.mark.parametrize(("kind", "shown"), [("task", "task"), ("task memory", "memory")])
