@@ -22,6 +22,7 @@ from django.db import connection, transaction
 from kombu.exceptions import OperationalError as BrokerError
 
 from alerts import (
+    agenda,
     amlease,
     backtest_runs,
     chart_upload,
@@ -93,10 +94,22 @@ def _say_alive(tick: str) -> None:
 @shared_task(name="alerts.tasks.tick")
 def tick() -> None:
     """Look once for everything that is due: the one message a second that beat sends, instead of one for each."""
-    for look in (evaluate_due, flush_due, escalate_due, _deliver_what_is_due):
-        with suppress(Exception):  # logged and counted by the look itself; the others are not to wait for it
-            look()
+    take = {"evaluate": evaluate_due, "flush": flush_due, "escalate": escalate_due, "deliver": _deliver_what_is_due}
+    with suppress(Exception):  # logged and counted already
+        wanted = _agenda()
+        for look in agenda.LOOKS:
+            if look in wanted:
+                with suppress(Exception):  # as above; the others are not to wait for it
+                    take[look]()
+            elif look != "deliver":  # who serves its queue says so himself
+                _say_alive(look)
     _say_alive("beat")  # beat, the broker and a worker work together
+
+
+@_tick("agenda")
+def _agenda() -> tuple[str, ...]:
+    at = _now()
+    return agenda.looks(at, at + timedelta(seconds=settings.ENV.tick_seconds))
 
 
 @_tick("deliver")
