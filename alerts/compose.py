@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any
 
 from django.conf import settings
@@ -27,7 +28,9 @@ from monitoring.promql import Labels
 
 _NO_DATA = "no_data"
 _MESSAGE_FIELDS = frozenset(field.name for field in fields(Message))
-_LINE_FIELDS = frozenset(field.name for field in fields(AlertLine))
+_LINE_FIELDS = [field.name for field in fields(AlertLine)]
+_LINE_NAMES = frozenset(_LINE_FIELDS)
+_line_values = attrgetter(*_LINE_FIELDS)
 _LINE_TIMES = ("starts_at", "ends_at")
 
 
@@ -213,15 +216,19 @@ def dressed(value: Message, integration: Integration) -> Message:
 
 
 def _dump_line(line: AlertLine) -> dict[str, Any]:
-    raw = {name: getattr(line, name) for name in _LINE_FIELDS}
-    raw |= {"labels": line.labels.as_dict(), "annotations": dict(line.annotations)}
-    return raw | {name: raw[name] and raw[name].isoformat() for name in _LINE_TIMES}
+    raw = dict(zip(_LINE_FIELDS, _line_values(line), strict=True))
+    raw["labels"], raw["annotations"] = line.labels.as_dict(), dict(line.annotations)
+    for name in _LINE_TIMES:
+        raw[name] = raw[name] and raw[name].isoformat()
+    return raw
 
 
 def _load_line(raw: Mapping[str, Any]) -> AlertLine:
-    given = {name: item for name, item in raw.items() if name in _LINE_FIELDS}
-    given |= {name: raw[name] and datetime.fromisoformat(raw[name]) for name in _LINE_TIMES}
-    return AlertLine(**(given | {"labels": Labels.of(raw["labels"])}))
+    given = dict(raw) if raw.keys() <= _LINE_NAMES else {name: raw[name] for name in raw.keys() & _LINE_NAMES}
+    given["labels"] = Labels.of(raw["labels"])
+    for name in _LINE_TIMES:
+        given[name] = raw[name] and datetime.fromisoformat(raw[name])
+    return AlertLine(**given)
 
 
 def _state(alert: Alert, at: datetime) -> str:

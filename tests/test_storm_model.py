@@ -6,7 +6,10 @@ import pytest
 from django.db import models
 
 from alerts.models import Alert, GroupAlert, Notification
+from alerts.models.storm import StormJSONField
 from tests import build
+from tests.build import T0
+from tests.test_bulk import AWKWARD
 
 pytestmark = pytest.mark.django_db
 
@@ -39,3 +42,24 @@ def test_deferred_columns_are_read_when_they_are_asked_for(django_assert_num_que
     with django_assert_num_queries(1):
         assert row.labels["n"] == "1"
     assert Alert.objects.only("name").get().name == row.name
+
+
+VALUES = [*AWKWARD, 0, -1.5, 1e300, 2**53, None, True, {"a": {"b": [1, None]}}, [], "ünï\u2028"]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_field_of_a_storm_reads_what_was_written(value):
+    row = build.alert("A", T0, annotations={"x": value})
+    stored = Alert.objects.get(pk=row.pk)
+    assert stored.annotations == {"x": value}
+    assert type(stored.annotations["x"]) is type(value)
+
+
+def test_to_migrations_it_is_a_jsonfield():
+    assert Alert._meta.get_field("labels").deconstruct()[1] == "django.db.models.JSONField"
+    assert StormJSONField(default=list).deconstruct()[3] == {"default": list}
+
+
+def test_a_key_of_it_is_read_as_from_any_other():
+    build.alert("A", T0, labels={"alertname": "A", "n": "7"})
+    assert list(Alert.objects.filter(labels__n="7").values_list("labels__alertname", flat=True)) == ["A"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import orjson
 
 from alerts.channels import wire
 from alerts.channels.base import DeliveryError, Permanent, Receipt, Transient, hidden
@@ -42,7 +43,7 @@ def send(config: WebhookConfig, payload: Mapping[str, Any]) -> Receipt:
     failure: DeliveryError
     try:
         answer = wire.post(
-            config.url, json.dumps(payload).encode(), headers,
+            config.url, orjson.dumps(payload), headers,
             timeout_seconds=min(config.timeout_seconds, MAX_TIMEOUT_SECONDS),
         )  # fmt: skip
     except wire.Refused as error:

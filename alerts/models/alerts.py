@@ -7,7 +7,7 @@ from django.db import models
 from django.utils.functional import cached_property
 
 from alerts.models.rules import Rule, Severity, Threshold
-from alerts.models.storm import StormModel
+from alerts.models.storm import StormJSONField, StormModel
 from monitoring.promql import Labels
 
 
@@ -35,10 +35,10 @@ class Alert(StormModel):
     source = models.CharField(max_length=5, choices=Source, default=Source.RULE)
     name = models.CharField(max_length=200)
     fingerprint = models.CharField(max_length=16)  # Alertmanager's FNV-1a of the labels, 16 hex digits
-    labels = models.JSONField()
+    labels = StormJSONField()
     # What the evaluator knows it by, where external labels or relabelling made `labels` something else (PN-6).
     identity = models.JSONField(null=True, blank=True)
-    annotations = models.JSONField(default=dict)
+    annotations = StormJSONField(default=dict)
     state = models.CharField(max_length=10, choices=State)
     severity = models.CharField(max_length=50, choices=Severity, blank=True)
     active_since = models.DateTimeField()
@@ -94,7 +94,10 @@ class Alert(StormModel):
                 fields=["ends_at"], condition=models.Q(state="firing", source="api"), name="alert_posted_end"
             ),  # serves: which posted alerts have ended by themselves
             models.Index(
-                fields=["content_key"], condition=models.Q(content_key__isnull=False), name="alert_posted_content"
+                fields=["content_key"],
+                include=("id", "state", "fired_at", "ends_at", "is_timeout"),  # all that alerts_renew looks at
+                condition=models.Q(content_key__isnull=False),
+                name="alert_posted_content",
             ),  # serves: which alerts are resent as they are
         ]
         constraints = [

@@ -6,7 +6,7 @@ from django.db import models
 
 from alerts.models.alerts import Alert
 from alerts.models.routing import Integration, Receiver, Route
-from alerts.models.storm import StormModel
+from alerts.models.storm import StormJSONField, StormModel
 
 
 class Group(models.Model):
@@ -16,7 +16,7 @@ class Group(models.Model):
     route = models.ForeignKey(Route, on_delete=models.CASCADE, null=True, related_name="groups")
     receiver = models.ForeignKey(Receiver, on_delete=models.SET_NULL, null=True, related_name="groups")
     key = models.CharField(max_length=64)  # sha256 of route id and group labels
-    labels = models.JSONField(default=dict)
+    labels = StormJSONField(default=dict)
     created_at = models.DateTimeField()
     first_flush_at = models.DateTimeField(null=True, blank=True)
     next_flush_at = models.DateTimeField()
@@ -58,8 +58,8 @@ class NotifyLog(models.Model):
     integration = models.ForeignKey(Integration, on_delete=models.CASCADE, related_name="logs")
     flushed_at = models.DateTimeField()  # the planned flush that was told, not the wall clock
     told_at = models.DateTimeField()  # of the last message that notifies (a new post), for repeats
-    firing = models.JSONField(default=list)  # fingerprints
-    resolved = models.JSONField(default=list)
+    firing = StormJSONField(default=list)  # fingerprints
+    resolved = StormJSONField(default=list)
     severity = models.CharField(max_length=50, blank=True)  # the highest told; a rise is worth a broadcast
     slack_channel = models.CharField(max_length=50, blank=True)
     slack_ts = models.CharField(max_length=30, blank=True)
@@ -111,13 +111,13 @@ class Notification(StormModel):
     severity = models.CharField(max_length=50, blank=True)
     why = models.CharField(max_length=25, blank=True)  # the engine's word for the reason
     reason = models.TextField(blank=True)
-    firing = models.JSONField(default=list)  # fingerprints it tells as firing; copied to NotifyLog once it is sent
-    resolved = models.JSONField(default=list)
+    firing = StormJSONField(default=list)  # fingerprints it tells as firing; copied to NotifyLog once it is sent
+    resolved = StormJSONField(default=list)
     log_expires_at = models.DateTimeField(null=True, blank=True)
     digest = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="digested"
     )  # the summary that told it in its place
-    message = models.JSONField()  # the channel-neutral message; each way out renders it
+    message = StormJSONField()  # the channel-neutral message; each way out renders it
     state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
     channel_key = models.CharField(max_length=600, blank=True)
     not_before = models.DateTimeField()
