@@ -20,6 +20,7 @@ if not apps.models_ready:  # started by the celery command; inside Django the ap
 
 from alerts.bootstep import SlackListener
 from alphaq_portal import profile_hooks, task_connections, task_context
+from alphaq_portal.memory import give_back
 from alphaq_portal.schedule import app
 from monitoring import heartbeats
 from monitoring.bootstep import HostCollector, TargetScraper
@@ -27,6 +28,7 @@ from monitoring.bootstep import HostCollector, TargetScraper
 __all__ = ["app", "profile_hooks", "task_context"]  # loading the last two connects their signals
 
 task_connections.keep(app)
+signals.task_postrun.connect(give_back)
 # Objects made before the collector looks through the youngest; looks at them before one at the older, and at all.
 COLLECT_AFTER = (50_000, 20, 50)
 
