@@ -21,6 +21,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Q
 
 from alerts import bulk, channel_states, compose, digest, measured, receipts
+from alerts.channels import wire
 from alerts.channels.slack_errors import METADATA_CODES
 from alerts.models import Integration, Notification, NotifyLog
 from alerts.receipts import settle
@@ -104,7 +105,7 @@ def run(
     def now() -> datetime:
         return at + timedelta(seconds=clock() - started)
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="deliver") as pool:
+    with ThreadPoolExecutor(threads, "deliver", initializer=wire.keep_connections) as pool:
         pending: dict[Future[tuple[Outcome, float]], Parcel] = {}
         left = limit
         while True:
