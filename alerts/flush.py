@@ -85,10 +85,10 @@ def due_groups(at: datetime, limit: int = 200) -> list[int]:
     return list(rows.values_list("id", flat=True)[:limit])
 
 
-def next_due_at() -> datetime | None:
-    """When the next tick of any group is planned; None while there are no groups."""
+def next_due_at(after: datetime = datetime.min) -> datetime | None:
+    """When the next tick of any group is planned, of those planned after a time; None while there is none."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT min(next_flush_at) FROM alerts_group")
+        cursor.execute("SELECT min(next_flush_at) FROM alerts_group WHERE next_flush_at > %s", [after])
         return cast("datetime | None", cursor.fetchone()[0])
 
 

@@ -47,6 +47,7 @@ MOST_FLUSHES = 50
 # Any constant does that no other advisory lock of the portal has.
 DELIVERY_LOCK = 0x616C7069
 BACKTEST_LOCK = 0x616C7074
+FLUSH_LOCK = 0x616C7200  # and the numbers after it, one for each process that may flush at the same time
 SLOW_GROUPS_LOCK = 0x616C7100  # and the numbers after it, one for each process that may work on slow groups
 # No new group is begun after this long; with ALPHAQ_GROUP_TIMEOUT it stays below the task's time limit of 90 s.
 EVALUATE_AT_MOST = timedelta(seconds=20)
@@ -203,7 +204,11 @@ def _flush(is_last: bool) -> None:
 def flush_due() -> int:
     """Decide for every group that is due what is to be told; returns the number of messages."""
     amlease.settle(_now())
-    made = _flush_due()
+    made = 0
+    # One process is left for sending: what all of them decide together would be told at the end.
+    with _one_of(FLUSH_LOCK, max(settings.ENV.worker_processes - 1, 1)) as has_place:
+        if has_place:
+            made = _flush_due()
     _say_alive("flush")
     return made
 
@@ -221,20 +226,23 @@ def _flush_due(most: int = MOST_FLUSHES) -> int:
             _enqueue_delivery()
         made += fresh
     # What could not be flushed just now is left to the next tick, or this would go round and round.
-    flush_soon(even_overdue=False)
+    flush_soon(begun)
     return made
 
 
-def flush_soon(*, even_overdue: bool = True) -> None:
-    """Have the next group flushed when it is due and not a tick later; only the tick is relied on (DL-12)."""
+def flush_soon(after: datetime = datetime.min) -> None:
+    """Have the next group flushed when it is due and not a tick later; only the tick is relied on (DL-12).
+
+    after: groups that were due by then have just been tried.
+    """
     global _flush_planned
-    due_at = flush.next_due_at()
+    due_at = flush.next_due_at(after)
     if due_at is None or due_at == _flush_planned:  # in a storm each request would ask for the same
         return
-    wait_seconds = (due_at - _now()).total_seconds()
-    if wait_seconds < settings.ENV.tick_seconds and (wait_seconds > 0 or even_overdue):
+    wait_seconds = max((due_at - _now()).total_seconds(), 0.0)
+    if wait_seconds < settings.ENV.tick_seconds:
         _flush_planned = due_at
-        options = {"countdown": max(wait_seconds, 0.0), "expires": max(wait_seconds, 0.0) + 5, "retry": False}
+        options = {"countdown": wait_seconds, "expires": wait_seconds + 5, "retry": False}
         transaction.on_commit(lambda: flush_due.apply_async(**options), robust=True)
 
 

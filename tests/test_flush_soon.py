@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 from django.conf import settings
+from django.db import connections
 
 from alerts import dispatch, flush, tasks
 from alerts.models import Group
@@ -34,6 +37,18 @@ def queue(services: dict[str, str]) -> Iterator[redis.Redis]:
         client.delete(QUEUE)
     app._after_fork()
     app.conf.broker_url = before
+
+
+@contextlib.contextmanager
+def elsewhere(lock: int) -> Iterator[None]:
+    """Another process that has an advisory lock."""
+    other = connections.create_connection("default")
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [lock])
+        yield
+    finally:
+        other.close()
 
 
 def due(in_seconds: float) -> None:
@@ -75,10 +90,33 @@ def test_a_group_that_is_due_the_next_moment_does_not_wait_for_another_tick(
     assert [headers["task"] for headers in asked(queue)] == ["alerts.tasks.flush_due"]
 
 
-def test_a_group_that_is_overdue_is_not_asked_for_at_once_again_by_a_flush(queue: redis.Redis) -> None:
+def test_a_group_that_was_just_tried_is_not_asked_for_at_once_again(queue: redis.Redis) -> None:
     due(-5)
-    tasks.flush_soon(even_overdue=False)
+    tasks.flush_soon(datetime.now(UTC))
     assert asked(queue) == []
+
+
+def test_what_became_due_during_a_round_does_not_wait_for_another_tick(
+    queue: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due(-5)  # it can never be flushed
+    monkeypatch.setattr(flush, "flush_due", lambda at: due(0) or [])
+    tasks._flush_due(most=1)
+    assert [headers["task"] for headers in asked(queue)] == ["alerts.tasks.flush_due"]
+
+
+def test_one_process_is_left_for_sending(queue: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[str] = []
+    monkeypatch.setattr(tasks, "_flush_due", lambda: rounds.append("flushed") or 1)
+    monkeypatch.setattr(settings, "ENV", dataclasses.replace(settings.ENV, worker_processes=3))
+    with contextlib.ExitStack() as others:
+        assert tasks.flush_due() == 1
+        others.enter_context(elsewhere(tasks.FLUSH_LOCK))
+        assert tasks.flush_due() == 1, "two of three processes may flush"
+        others.enter_context(elsewhere(tasks.FLUSH_LOCK + 1))
+        assert tasks.flush_due() == 0
+    assert tasks.flush_due() == 1
+    assert rounds == ["flushed"] * 3
 
 
 def test_a_group_that_is_overdue_is_asked_for_at_once_by_whoever_posts(queue: redis.Redis) -> None:
