@@ -74,7 +74,12 @@ def values(alerts: Iterable[Alert], at: datetime) -> dict[int, float]:
 def _with_templates(alerts: Iterable[Alert]) -> Iterable[tuple[Alert, dict[str, Template] | None]]:
     known: dict[tuple[int, bool], dict[str, Template] | None] = {}
     for alert in alerts:
-        if alert.rule is None or alert.state != Alert.State.FIRING or alert.no_data_since is not None:
+        if (
+            alert.rule_id is None
+            or alert.rule is None
+            or alert.state != Alert.State.FIRING
+            or alert.no_data_since is not None
+        ):
             continue
         # A rule that was edited meanwhile may say other words, or none, of an alert that fires on (PR-7).
         key = (alert.rule.pk, alert.rule.revision != alert.rule_revision)

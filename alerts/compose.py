@@ -56,8 +56,11 @@ def message(
     rows, flaps = list(alerts), flapping or {}
     fresh = annotated.now(rows, at)
     lines = [
-        replace(
-            alert_line(alert, at, is_new=alert.fingerprint not in told, flapping=flaps.get(alert.fingerprint, "")),
+        alert_line(
+            alert,
+            at,
+            is_new=alert.fingerprint not in told,
+            flapping=flaps.get(alert.fingerprint, ""),
             annotations=fresh.get(alert.pk, alert.annotations),
         )
         for alert in rows
@@ -91,22 +94,34 @@ def notice(name: str, words: str, *, receiver: str, at: datetime, outbox_id: str
     )
 
 
-def alert_line(alert: Alert, at: datetime, *, is_new: bool = False, flapping: str = "") -> AlertLine:
-    """One alert as a message shows it at `at`, with the value of its last change of state."""
+def alert_line(
+    alert: Alert,
+    at: datetime,
+    *,
+    is_new: bool = False,
+    flapping: str = "",
+    annotations: Mapping[str, str] | None = None,
+) -> AlertLine:
+    """One alert as a message shows it at `at`, with the value of its last change of state.
+
+    annotations: shown in place of its own.
+    """
     is_over = policy.is_resolved(alert, at) and not flapping
     ends_at = (alert.resolved_at or alert.ends_at or at) if is_over else None
-    threshold = alert.threshold
+    # In a storm of posted alerts, finding out that there is none takes as long as the rest of the line.
+    threshold = alert.threshold if alert.threshold_id else None
+    rule = alert.rule if alert.rule_id else None
     return AlertLine(
         labels=alert.label_set,
         fingerprint=alert.fingerprint,
         starts_at=alert.fired_at or alert.active_since,
         ends_at=ends_at,
-        annotations=alert.annotations,
+        annotations=alert.annotations if annotations is None else annotations,
         generator_url=alert.generator_url,
         value=alert.value,
         operator=threshold.operator if threshold else ">",
         limit=alert.limit_value,
-        unit=unit_of(alert.annotations, alert.rule.expr if alert.rule else ""),
+        unit=unit_of(alert.annotations, rule.expr if rule else ""),
         limit_reason=f"row {threshold.pk}: {threshold.reason}" if threshold and threshold.reason else "",
         state=join_shown((flapping, _state(alert, at)), ", "),
         is_new=is_new,

@@ -259,13 +259,13 @@ def _choose_members(tick: _Tick, at: datetime) -> None:
     Others are earlier lives of it, which leave, or alerts that other rules or relabelling gave the same labels: those
     that fire stay, since the label set is over only when none of them fires any more.
     """
-    firing = {member.pk for member in tick.members if not policy.is_resolved(member.alert, at)}
-    ranked = sorted(tick.members, key=lambda member: (member.pk in firing, member.alert_id))
+    firing = {member.id for member in tick.members if not policy.is_resolved(member.alert, at)}
+    ranked = sorted(tick.members, key=lambda member: (member.id in firing, member.alert_id))
     speaking = {member.alert.fingerprint: member for member in ranked}
-    kept = {member.pk for member in speaking.values()}
+    kept = {member.id for member in speaking.values()}
     staying = kept | firing
-    tick.stale = [member.pk for member in tick.members if member.pk not in staying]
-    tick.members = [member for member in tick.members if member.pk in kept]
+    tick.stale = [member.id for member in tick.members if member.id not in staying]
+    tick.members = [member for member in tick.members if member.id in kept]
 
 
 def _suppress(tick: _Tick, muter: Muter, at: datetime) -> None:
