@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -96,7 +97,7 @@ def test_a_fault_of_ours_is_counted_and_answered_with_500(monkeypatch):
 
 
 def test_a_rate_chooses_them_for_profiles(settings):
-    settings.ENV = settings.ENV.__class__(**{**vars(settings.ENV), "profiles_kept": 10})
+    settings.ENV = dataclasses.replace(settings.ENV, profiles_kept=10)
     ProfileRate.objects.create(name="*", ratio=1)
     answer = post(Client())
     assert answer.status_code == 200

@@ -132,9 +132,12 @@ def test_one_that_the_server_has_ended_is_not_used_again(serve, thread, monkeypa
 
 
 def test_one_on_which_something_came_unasked_is_not_used_again(serve, thread, monkeypatch):
-    server = serve(OK + b"HTTP/1.1 500 Of Another\r\nContent-Length: 0\r\n\r\n", OK)
+    server = serve()
     monkeypatch.setattr(wire, "REUSE_SECONDS", 60.0)
-    assert [thread.submit(send, server.url).result() for _ in range(2)] == [200, 200]
+    thread.submit(send, server.url).result()
+    server.open[0].sendall(b"HTTP/1.1 500 Of Another\r\nContent-Length: 0\r\n\r\n")
+    assert thread.submit(send, server.url).result() == 200
+    assert sent_by(server) == [1, 1]
 
 
 @pytest.mark.parametrize(
